@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from aac_grpc.domain.commands import AccountKind
+from aac_grpc.domain.feed import AwaitedRow
 from aac_grpc.domain.instruments import Instrument
 from aac_grpc.domain.orders import OrderType, Reason, Side, TimeInForce
 
@@ -308,10 +309,12 @@ class FeedAdvanced:
     resets: int
     compared: int
     top_equal: int
-    awaited: tuple[tuple[int, int, int, int, int], ...]
-    """(row, top of book) after each fill of a take whose later rows are still to come."""
+    awaited: tuple[AwaitedRow, ...]
+    """The fills of a take whose later rows are still to come."""
     diverged_rows: tuple[int, ...]
+    """The batch's rows that could not be applied as recorded."""
     unequal_rows: tuple[int, ...]
+    """The batch's rows on which the top of book was not the recorded one."""
 
 
 Event = (

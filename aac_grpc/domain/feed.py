@@ -113,6 +113,16 @@ class FeedRow:
     resets: tuple[Reset, ...] = ()
 
 
+class AwaitedRow(NamedTuple):
+    """A fill of a take whose later rows are still to come: what its row will be compared with."""
+
+    row: int
+    top: TopOfBook
+    """The book's top just after the fill."""
+    as_recorded: bool
+    """Whether maker and quantity were the recorded ones."""
+
+
 @dataclass(slots=True)
 class FeedRun:
     """How far a run has come; part of the venue's state."""
@@ -128,5 +138,9 @@ class FeedRun:
     diverged: int = 0
     """Rows that could not be applied as recorded; applied + diverged = rows."""
     resets: int = 0
+    """Levels that were set to what the recording shows."""
     compared: int = 0
+    """Rows whose recorded top of book was compared."""
     top_equal: int = 0
+    """Of those, the rows on which the venue's top of book was equal."""
+    awaited: tuple[AwaitedRow, ...] = ()

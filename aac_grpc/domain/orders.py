@@ -87,7 +87,6 @@ class Order(RestingOrder):
         "quantity",
         "symbol",
         "time_in_force",
-        "updated_ns",
     )
 
     def __init__(
@@ -123,7 +122,6 @@ class Order(RestingOrder):
         self.filled_value = 0
         """Sum of price x quantity over the fills, in ticks x lots."""
         self.created_ns = created_ns
-        self.updated_ns = created_ns
 
 
 @dataclass(frozen=True, slots=True)
