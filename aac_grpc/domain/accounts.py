@@ -121,8 +121,8 @@ class Account:
         "holds",
         "is_user",
         "kind",
-        "orders",
         "order_sequence",
+        "orders",
         "positions",
         "realized_pnl",
         "version",
@@ -165,8 +165,9 @@ class Account:
             position.sell_notional += notional
         self.version += 1
 
-    def settle(self, position: Position, side: Side, quantity: int, notional: int) -> int:
+    def settle(self, symbol: str, side: Side, quantity: int, notional: int) -> int:
         """Moves cash and position for a trade; returns the realized profit."""
+        position = self.positions.get(symbol) or self.position(symbol)
         if side is Side.BUY:
             self.cash -= notional
             profit = position.trade(quantity, notional)

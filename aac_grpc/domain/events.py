@@ -4,8 +4,8 @@ Each event has `sequence` (of the venue, +1 for each event, no gap) and `time_ns
 
 - `order_sequence` numbers what happened to one account's orders, `execution_sequence` its executions,
   `trade_sequence` an instrument's trades and prints;
-- `depth_sequence` numbers an instrument's visible level changes. An event that changed the book carries the
-  level it changed (`side`, `price`, `level_quantity`, `level_orders`); 0 means that the book did not change.
+- `level` is the visible level that the event changed, numbered per instrument (None: the book did not change),
+  so that nobody but the venue needs a matching book.
 
 Prices are ticks, quantities lots, money units of 1e-8 of the account's currency.
 """
@@ -32,6 +32,19 @@ class CancelReason(StrEnum):
     """The recording took it out, or its run ended."""
     FEED_RESET = "feed_reset"
     """A recorded level was set to what the recording shows."""
+
+
+@dataclass(slots=True)
+class LevelChange:
+    """A level of an instrument's book, as it is after the change."""
+
+    side: Side
+    price: int
+    quantity: int
+    """Visible lots; 0 when the level is gone."""
+    orders: int
+    depth_sequence: int
+    """Numbers the instrument's level changes: +1 each, no gap."""
 
 
 @dataclass(slots=True)
@@ -74,8 +87,8 @@ class CashAdjusted:
 class OrderAccepted:
     """An order entered the venue.
 
-    With a `depth_sequence` it rests at once. Without one it is about to trade: `Trade`s follow, then, unless it
-    is filled, `OrderRested` or `OrderCanceled`, all from the same command.
+    With a `level` it rests at once. Without one it is about to trade: `Trade`s follow, then, unless it is filled,
+    `OrderRested` or `OrderCanceled`, all from the same command.
     """
 
     sequence: int
@@ -91,9 +104,7 @@ class OrderAccepted:
     """Limit price; 0 for a market order."""
     quantity: int
     order_sequence: int
-    level_quantity: int
-    level_orders: int
-    depth_sequence: int
+    level: LevelChange | None
 
 
 @dataclass(slots=True)
@@ -128,16 +139,14 @@ class OrderRested:
     side: Side
     price: int
     leaves: int
-    level_quantity: int
-    level_orders: int
-    depth_sequence: int
+    level: LevelChange
 
 
 @dataclass(slots=True)
 class OrderAmended:
     """A live order's price or open quantity changed.
 
-    The level is the one at `previous_price`. If the order lost its place (`requeued`) it has left that level;
+    `level` is the one at `previous_price`. If the order lost its place (`requeued`) it has left that level, and
     `Trade`s and `OrderRested` follow as for a new order.
     """
 
@@ -156,9 +165,7 @@ class OrderAmended:
     previous_leaves: int
     requeued: bool
     order_sequence: int
-    level_quantity: int
-    level_orders: int
-    depth_sequence: int
+    level: LevelChange | None
 
 
 @dataclass(slots=True)
@@ -177,7 +184,7 @@ class AmendRejected:
 
 @dataclass(slots=True)
 class OrderCanceled:
-    """What was open of an order left the market. The level is the one where it rested, if it did."""
+    """What was open of an order left the market; `level` is where it rested, if it did."""
 
     sequence: int
     time_ns: int
@@ -195,9 +202,7 @@ class OrderCanceled:
     filled_value: int
     reason: CancelReason
     order_sequence: int
-    level_quantity: int
-    level_orders: int
-    depth_sequence: int
+    level: LevelChange | None
 
 
 @dataclass(slots=True)
@@ -249,7 +254,7 @@ class Execution:
 class Trade:
     """An incoming order (taker) traded with a resting one (maker) at the maker's price.
 
-    The level is the maker's: side is the opposite of `aggressor`.
+    `level` is the maker's.
     """
 
     sequence: int
@@ -264,9 +269,7 @@ class Trade:
     taker: Execution
     maker: Execution
     trade_sequence: int
-    level_quantity: int
-    level_orders: int
-    depth_sequence: int
+    level: LevelChange
 
 
 @dataclass(slots=True)

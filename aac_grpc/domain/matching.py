@@ -7,14 +7,16 @@ price costs a binary search and a list insertion.
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from aac_grpc.domain.orders import RestingOrder, Side
 
 _BUY = Side.BUY
 
+O = TypeVar("O", bound=RestingOrder)
 
-class Level:
+
+class Level(Generic[O]):
     """The orders at one price, in time priority from `head` to `tail`."""
 
     __slots__ = ("head", "orders", "price", "quantity", "tail")
@@ -25,26 +27,26 @@ class Level:
         """Sum of the orders' open lots."""
         self.orders = 0
         """How many orders rest here."""
-        self.head: RestingOrder | None = None
-        self.tail: RestingOrder | None = None
+        self.head: O | None = None
+        self.tail: O | None = None
 
-    def __iter__(self) -> Iterator[RestingOrder]:
+    def __iter__(self) -> Iterator[O]:
         order = self.head
         while order is not None:
             yield order
             order = order.next
 
 
-class Fill(NamedTuple):
+class Fill(NamedTuple, Generic[O]):
     """One match: the maker, already reduced (`maker.leaves` is after it), and its level after it."""
 
-    maker: RestingOrder
+    maker: O
     price: int
     quantity: int
-    level: Level
+    level: Level[O]
 
 
-class _Ladder:
+class _Ladder(Generic[O]):
     """One side's levels. A key is the price on the buy side and its negative on the sell side: the best is last."""
 
     __slots__ = ("keys", "levels", "sign")
@@ -52,9 +54,9 @@ class _Ladder:
     def __init__(self, sign: int) -> None:
         self.sign = sign
         self.keys: list[int] = []
-        self.levels: dict[int, Level] = {}
+        self.levels: dict[int, Level[O]] = {}
 
-    def add_level(self, price: int) -> Level:
+    def add_level(self, price: int) -> Level[O]:
         level = self.levels[price] = Level(price)
         key, keys = price * self.sign, self.keys
         if not keys or key > keys[-1]:
@@ -72,7 +74,7 @@ class _Ladder:
             del keys[bisect_left(keys, key)]
 
 
-class Book:
+class Book(Generic[O]):
     """The resting orders of one instrument.
 
     It holds the orders it is given and changes their `leaves` and links, and nothing else of them. Looking an
@@ -82,10 +84,10 @@ class Book:
     __slots__ = ("_asks", "_bids")
 
     def __init__(self) -> None:
-        self._bids = _Ladder(1)
-        self._asks = _Ladder(-1)
+        self._bids: _Ladder[O] = _Ladder(1)
+        self._asks: _Ladder[O] = _Ladder(-1)
 
-    def add(self, order: RestingOrder) -> Level:
+    def add(self, order: O) -> Level[O]:
         """Puts an order at the back of its level and returns the level; it must not cross (see `match`)."""
         ladder = self._bids if order.side is _BUY else self._asks
         level = ladder.levels.get(order.price)
@@ -103,22 +105,22 @@ class Book:
         level.orders += 1
         return level
 
-    def cancel(self, order: RestingOrder) -> Level:
+    def cancel(self, order: O) -> Level[O]:
         """Takes a resting order out and returns its level, which may now be empty; `leaves` stays as it was."""
-        level = order.level
+        level: Level[O] | None = order.level
         if level is None:
             raise ValueError(f"{order} does not rest")
         level.quantity -= order.leaves
         self._unlink(order, level)
         return level
 
-    def reduce(self, order: RestingOrder, quantity: int) -> Level:
+    def reduce(self, order: O, quantity: int) -> Level[O]:
         """Takes `quantity` lots off a resting order, which keeps its place; all of them take it out.
 
         Raises:
             ValueError: The order does not rest or has fewer lots.
         """
-        level = order.level
+        level: Level[O] | None = order.level
         if level is None or not 0 < quantity <= order.leaves:
             raise ValueError(f"{order} cannot be reduced by {quantity}")
         order.leaves -= quantity
@@ -127,7 +129,7 @@ class Book:
             self._unlink(order, level)
         return level
 
-    def match(self, side: Side, limit: int | None, quantity: int) -> Iterator[Fill]:
+    def match(self, side: Side, limit: int | None, quantity: int) -> Iterator[Fill[O]]:
         """Trades up to `quantity` lots for an incoming order of `side` at `limit` (ticks) or better; None: at any price.
 
         Yields the fills one by one; the book is consistent after each, and makers that are filled have left it.
@@ -190,7 +192,7 @@ class Book:
         keys = self._bids.keys
         return bool(keys) and price <= keys[-1]
 
-    def level(self, side: Side, price: int) -> Level | None:
+    def level(self, side: Side, price: int) -> Level[O] | None:
         """Returns the level at a price; None where nothing rests."""
         return (self._bids if side is _BUY else self._asks).levels.get(price)
 
@@ -201,13 +203,13 @@ class Book:
         levels = (ladder.levels[key * ladder.sign] for key in keys)
         return [(level.price, level.quantity, level.orders) for level in levels]
 
-    def orders(self, side: Side) -> Iterator[RestingOrder]:
+    def orders(self, side: Side) -> Iterator[O]:
         """Yields a side's orders in price-time priority."""
         ladder = self._bids if side is _BUY else self._asks
         for key in reversed(ladder.keys):
             yield from ladder.levels[key * ladder.sign]
 
-    def _unlink(self, order: RestingOrder, level: Level) -> None:
+    def _unlink(self, order: O, level: Level[O]) -> None:
         """Takes an order out of its level's list, and the level out of the book with its last order."""
         previous, following = order.previous, order.next
         if previous is None:
@@ -224,7 +226,7 @@ class Book:
             (self._bids if order.side is _BUY else self._asks).drop_level(level.price)
 
 
-def _best(ladder: _Ladder) -> tuple[int, int] | None:
+def _best(ladder: _Ladder[O]) -> tuple[int, int] | None:
     if not ladder.keys:
         return None
     price = ladder.keys[-1] * ladder.sign

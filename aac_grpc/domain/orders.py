@@ -2,10 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from aac_grpc.domain.matching import Level
+from typing import Any
 
 
 class Side(StrEnum):
@@ -54,7 +51,8 @@ class Liquidity(StrEnum):
 class RestingOrder:
     """What a book needs to know of an order; `Order` adds the rest.
 
-    `level`, `previous` and `next` belong to the book; `level` is None while the order does not rest.
+    `level`, `previous` and `next` belong to the book (see `matching.Level`); they are None while the order does
+    not rest.
     """
 
     __slots__ = ("leaves", "level", "next", "order_id", "previous", "price", "side")
@@ -66,9 +64,9 @@ class RestingOrder:
         """Limit price in ticks; 0 for a market order."""
         self.leaves = leaves
         """Open quantity in lots."""
-        self.level: Level | None = None
-        self.previous: RestingOrder | None = None
-        self.next: RestingOrder | None = None
+        self.level: Any = None
+        self.previous: Any = None
+        self.next: Any = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.order_id} {self.side} {self.leaves} @ {self.price}>"
@@ -122,6 +120,12 @@ class Order(RestingOrder):
         self.filled_value = 0
         """Sum of price x quantity over the fills, in ticks x lots."""
         self.created_ns = created_ns
+
+    def reprice(self, price: int, leaves: int) -> None:
+        """Gives an order that does not rest another price and open quantity."""
+        self.price = price
+        self.quantity += leaves - self.leaves
+        self.leaves = leaves
 
 
 @dataclass(frozen=True, slots=True)

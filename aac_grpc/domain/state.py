@@ -19,7 +19,7 @@ class Market:
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.notional_unit = instrument.notional_unit
-        self.book = Book()
+        self.book: Book[Order] = Book()
         self.trade_sequence = 0
         self.depth_sequence = 0
         self.last_price = 0
@@ -68,7 +68,7 @@ class VenueState:
         del account.orders[order.client_order_id]
 
 
-def rest(market: Market, order: Order, account: Account) -> Level:
+def rest(market: Market, order: Order, account: Account) -> Level[Order]:
     """Puts an order into the book and holds what it promises."""
     if account.is_user:
         notional = order.price * order.leaves * market.notional_unit
@@ -76,7 +76,7 @@ def rest(market: Market, order: Order, account: Account) -> Level:
     return market.book.add(order)
 
 
-def leave(market: Market, order: Order, account: Account) -> Level:
+def leave(market: Market, order: Order, account: Account) -> Level[Order]:
     """Takes a resting order out of the book and releases what it promised."""
     if account.is_user:
         notional = order.price * order.leaves * market.notional_unit
@@ -84,7 +84,7 @@ def leave(market: Market, order: Order, account: Account) -> Level:
     return market.book.cancel(order)
 
 
-def shrink(market: Market, order: Order, account: Account, quantity: int) -> Level:
+def shrink(market: Market, order: Order, account: Account, quantity: int) -> Level[Order]:
     """Takes lots off a resting order, which keeps its place and some of its lots."""
     if account.is_user:
         account.promise(order.symbol, order.side, 0, -quantity, -order.price * quantity * market.notional_unit)
@@ -92,7 +92,22 @@ def shrink(market: Market, order: Order, account: Account, quantity: int) -> Lev
     return market.book.reduce(order, quantity)
 
 
-def fill(order: Order, price: int, quantity: int) -> None:
-    """Counts a fill on an order; its leaves are changed by the book (maker) or by the caller (taker)."""
+def settle_taker(market: Market, order: Order, account: Account, price: int, quantity: int) -> int:
+    """Counts a fill on an incoming order and moves its account's cash and position; returns the realized profit."""
+    order.leaves -= quantity
     order.filled += quantity
     order.filled_value += price * quantity
+    if not account.is_user:
+        return 0
+    return account.settle(order.symbol, order.side, quantity, price * quantity * market.notional_unit)
+
+
+def settle_maker(market: Market, order: Order, account: Account, price: int, quantity: int) -> int:
+    """Counts a fill on a resting order that the book has reduced, releases and settles; returns the realized profit."""
+    order.filled += quantity
+    order.filled_value += price * quantity
+    if not account.is_user:
+        return 0
+    notional = price * quantity * market.notional_unit
+    account.promise(order.symbol, order.side, 0 if order.leaves else -1, -quantity, -notional)
+    return account.settle(order.symbol, order.side, quantity, notional)

@@ -40,7 +40,7 @@ class Venue:
         """The feed runs, by run id; to be read only."""
         raise NotImplementedError
 
-    def book(self, symbol: str) -> Book:
+    def book(self, symbol: str) -> Book[Order]:
         """Returns an instrument's book, to be read only; KeyError if there is none."""
         raise NotImplementedError
 

@@ -1,0 +1,144 @@
+"""The venue's own rules: what it refuses whatever risk may think."""
+
+from collections.abc import Sequence
+
+from aac_grpc.domain.accounts import Account
+from aac_grpc.domain.commands import AmendOrder, CancelOrder, PlaceOrder
+from aac_grpc.domain.decimals import format_money
+from aac_grpc.domain.instruments import Instrument, InstrumentKind
+from aac_grpc.domain.orders import Order, OrderType, Reason, Side, TimeInForce
+from aac_grpc.domain.reasons import VenueReason
+from aac_grpc.domain.state import Market, VenueState
+
+_BUY = Side.BUY
+_MARKET = OrderType.MARKET
+_GTC = TimeInForce.GTC
+_VENUE = InstrumentKind.VENUE
+
+Reasons = Sequence[Reason]
+
+
+def check_place(state: VenueState, command: PlaceOrder) -> Reasons:
+    """Returns why a new order cannot enter; all reasons that can be told apart, nothing if it can."""
+    market = state.markets.get(command.symbol)
+    account = state.accounts.get(command.account_id)
+    reasons: list[Reason] = []
+    if account is None:
+        reasons.append(Reason(VenueReason.UNKNOWN_ACCOUNT, f"there is no account {command.account_id}"))
+    elif not account.is_user:
+        reasons.append(Reason(VenueReason.WRONG_ACCOUNT_KIND, "orders of a FLOW account enter by its feed"))
+    elif command.client_order_id in account.orders:
+        holder = account.orders[command.client_order_id].order_id
+        message = f"client order id {command.client_order_id} is in use by the live order {holder}"
+        reasons.append(Reason(VenueReason.DUPLICATE_CLIENT_ORDER_ID, message, actual=holder))
+    if market is None:
+        reasons.append(Reason(VenueReason.UNKNOWN_INSTRUMENT, f"there is no instrument {command.symbol}"))
+        return reasons
+    instrument = market.instrument
+    if instrument.kind is not _VENUE:
+        reasons.append(Reason(VenueReason.NOT_TRADABLE, f"{command.symbol} is not traded on this venue"))
+    if account is not None and account.currency != instrument.currency:
+        reasons.append(_wrong_currency(account, instrument))
+    _check_quantity(instrument, command.quantity, reasons)
+    _check_pricing(instrument, command, reasons)
+    if reasons or account is None:
+        return reasons
+    return _check_cover(market, account, command.side, command.price, command.quantity)
+
+
+def check_amend(state: VenueState, command: AmendOrder) -> Reasons:
+    """Returns why a live order cannot be amended so; nothing if it can."""
+    order = state.orders.get(command.order_id)
+    if order is None or order.account_id != command.account_id:
+        return (_unknown_order(command),)
+    market, account = state.markets[order.symbol], state.accounts[order.account_id]
+    reasons: list[Reason] = []
+    if not account.is_user:
+        return (Reason(VenueReason.WRONG_ACCOUNT_KIND, "orders of a FLOW account change by its feed"),)
+    if command.price is None and command.quantity is None:
+        reasons.append(Reason(VenueReason.NOTHING_TO_AMEND, "give a price, an open quantity or both"))
+    if command.quantity is not None:
+        _check_quantity(market.instrument, command.quantity, reasons)
+    if command.price is not None:
+        _check_price(market.instrument, command.price, reasons)
+    if reasons:
+        return reasons
+    price = order.price if command.price is None else command.price
+    quantity = order.leaves if command.quantity is None else command.quantity
+    return _check_cover(market, account, order.side, price, quantity, order)
+
+
+def check_cancel(state: VenueState, command: CancelOrder) -> Reasons:
+    """Returns why a live order cannot be cancelled; nothing if it can."""
+    order = state.orders.get(command.order_id)
+    if order is None or order.account_id != command.account_id:
+        return (_unknown_order(command),)
+    return ()
+
+
+def _check_quantity(instrument: Instrument, quantity: int, reasons: list[Reason]) -> None:
+    if not instrument.min_quantity <= quantity <= instrument.max_quantity:
+        low, high = instrument.from_lots(instrument.min_quantity), instrument.from_lots(instrument.max_quantity)
+        actual = instrument.from_lots(quantity)
+        limit = low if quantity < instrument.min_quantity else high
+        message = f"quantity {actual} is not between {low} and {high}"
+        reasons.append(Reason(VenueReason.INVALID_QUANTITY, message, limit, actual))
+
+
+def _check_price(instrument: Instrument, price: int, reasons: list[Reason]) -> None:
+    if not instrument.min_price <= price <= instrument.max_price:
+        low, high = instrument.from_ticks(instrument.min_price), instrument.from_ticks(instrument.max_price)
+        actual = instrument.from_ticks(price)
+        limit = low if price < instrument.min_price else high
+        message = f"price {actual} is not between {low} and {high}"
+        reasons.append(Reason(VenueReason.INVALID_PRICE, message, limit, actual))
+
+
+def _check_pricing(instrument: Instrument, command: PlaceOrder, reasons: list[Reason]) -> None:
+    if command.order_type is _MARKET:
+        if command.price is not None:
+            reasons.append(Reason(VenueReason.INVALID_PRICE, "a market order has no price; leave it out"))
+        if command.time_in_force is _GTC:
+            reasons.append(Reason(VenueReason.INVALID_TIME_IN_FORCE, "a market order is IOC or FOK; it cannot rest"))
+    elif command.price is None:
+        reasons.append(Reason(VenueReason.INVALID_PRICE, "a limit order needs a price"))
+    else:
+        _check_price(instrument, command.price, reasons)
+
+
+def _check_cover(
+    market: Market, account: Account, side: Side, price: int | None, quantity: int, replaced: Order | None = None
+) -> Reasons:
+    """Checks that cash (a buy) or the position (a sell) covers an order, or what replaces a resting one."""
+    if side is _BUY:
+        value = market.book.cost(side, quantity) if price is None else price * quantity
+        need = value * market.notional_unit
+        free = account.cash - account.holds
+        if replaced is not None:
+            free += replaced.price * replaced.leaves * market.notional_unit
+        if need <= free:
+            return ()
+        limit, actual = format_money(free), format_money(need)
+        message = f"the order needs {actual} {account.currency}, {limit} is free"
+        return (Reason(VenueReason.INSUFFICIENT_CASH, message, limit, actual),)
+    if account.allow_short:
+        return ()
+    position = account.positions.get(market.instrument.symbol)
+    held = 0 if position is None else position.quantity - position.sell_quantity
+    if replaced is not None:
+        held += replaced.leaves
+    if quantity <= held:
+        return ()
+    limit, actual = market.instrument.from_lots(held), market.instrument.from_lots(quantity)
+    message = f"the order sells {actual}, {limit} is free, and the account may not sell short"
+    return (Reason(VenueReason.INSUFFICIENT_POSITION, message, limit, actual),)
+
+
+def _wrong_currency(account: Account, instrument: Instrument) -> Reason:
+    message = f"{instrument.symbol} trades in {instrument.currency}, the account holds {account.currency}"
+    return Reason(VenueReason.WRONG_CURRENCY, message, instrument.currency, account.currency)
+
+
+def _unknown_order(command: AmendOrder | CancelOrder) -> Reason:
+    message = f"account {command.account_id} has no live order {command.order_id}"
+    return Reason(VenueReason.UNKNOWN_ORDER, message)
