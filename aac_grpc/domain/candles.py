@@ -95,7 +95,9 @@ class CandleBuilder:
         candle = self.current
         if candle is not None and time_ns < self._end_ns:
             if time_ns < candle.start_ns:
-                raise ValueError(f"a trade at {time_ns} ns is older than the candle that is open since {candle.start_ns} ns")
+                raise ValueError(
+                    f"a trade at {time_ns} ns is older than the candle that is open since {candle.start_ns} ns"
+                )
             candle.add(price, quantity)
             return None
         closed = self.close_until(time_ns)

@@ -1,54 +1,27 @@
-"""How an account has done, from its executions: the average-cost method, in exact money.
+"""How an account has done, from its executions, in exact money.
 
-Quantities are lots and money is units of 1e-8 (any two consistent integer units will do). When part of a position
-is closed, the cost released is rounded half even to a unit and the rest stays with the position, so that nothing is
-lost: over a closed position, realized profit is exactly what was received less what was paid.
+What an execution realized is the venue's figure (average-cost method, `accounts.py`), carried by the execution: it is
+counted here, never computed a second time, so that any range of executions can be judged without those before it.
+Money is integer units of 1e-8 of one currency.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf, nan
 
-from aac_grpc.domain.orders import Side
-
 
 @dataclass(frozen=True, slots=True)
-class Fill:
+class ExecutionRecord:
     """One execution of the account."""
 
     symbol: str
-    side: Side
-    quantity: int
-    """Lots."""
     value: int
     """Price x quantity, in money units."""
+    realized_pnl: int
+    """Profit of what it closed, at average cost; 0 where it closed nothing."""
     executed_ns: int
     fee: int = 0
-    """In money units; what it cost is positive."""
-
-
-@dataclass(slots=True)
-class Position:
-    """What is held of one instrument, at average cost."""
-
-    quantity: int = 0
-    """Signed lots: below zero is short."""
-    cost: int = 0
-    """Signed money paid for it: below zero is what a short sale brought in."""
-
-    def apply(self, side: Side, quantity: int, value: int) -> int | None:
-        """Trades and returns the profit realized in money units; None where nothing was closed."""
-        signed, paid = (quantity, value) if side is Side.BUY else (-quantity, -value)
-        if self.quantity * signed >= 0:
-            self.quantity += signed
-            self.cost += paid
-            return None
-        closing = min(abs(signed), abs(self.quantity))
-        released = _portion(self.cost, closing, abs(self.quantity))
-        exchanged = _portion(paid, closing, abs(signed))
-        self.quantity += signed
-        self.cost += paid - exchanged - released
-        return -exchanged - released
+    """What it cost, in money units."""
 
 
 @dataclass(slots=True)
@@ -89,20 +62,21 @@ class Performance:
             return self.gross_profit / -self.gross_loss
         return inf if self.gross_profit else nan
 
-    def add(self, fill: Fill, realized: int | None) -> None:
-        """Counts in an execution and what it realized."""
+    def add(self, execution: ExecutionRecord) -> None:
+        """Counts in the next execution, in the order of execution."""
+        realized = execution.realized_pnl
         self.executions += 1
-        self.turnover += fill.value
-        self.fees += fill.fee
-        self.first_ns = fill.executed_ns if self.first_ns is None else self.first_ns
-        self.last_ns = fill.executed_ns
-        if realized is not None and realized > 0:
+        self.turnover += execution.value
+        self.fees += execution.fee
+        self.first_ns = execution.executed_ns if self.first_ns is None else self.first_ns
+        self.last_ns = execution.executed_ns
+        if realized > 0:
             self.wins += 1
             self.gross_profit += realized
-        elif realized is not None and realized < 0:
+        elif realized < 0:
             self.losses += 1
             self.gross_loss += realized
-        self.realized_pnl += realized or 0
+        self.realized_pnl += realized
         equity = self.realized_pnl - self.fees
         self._peak = max(self._peak, equity)
         self.max_drawdown = max(self.max_drawdown, self._peak - equity)
@@ -110,31 +84,20 @@ class Performance:
 
 @dataclass(slots=True)
 class AccountPerformance:
-    """The performance of an account in one currency, execution by execution."""
+    """The performance of an account in one currency."""
 
     total: Performance = field(default_factory=Performance)
     instruments: dict[str, Performance] = field(default_factory=dict)
-    positions: dict[str, Position] = field(default_factory=dict)
-
-    def add(self, fill: Fill) -> None:
-        """Counts in the next execution, in the order of execution."""
-        position = self.positions.setdefault(fill.symbol, Position())
-        realized = position.apply(fill.side, fill.quantity, fill.value)
-        self.instruments.setdefault(fill.symbol, Performance(fill.symbol)).add(fill, realized)
-        self.total.add(fill, realized)
+    """By symbol, in the order of their first executions."""
 
 
-def performance_of(fills: Iterable[Fill]) -> AccountPerformance:
-    """Returns the performance of executions given in order of execution."""
+def performance_of(executions: Iterable[ExecutionRecord]) -> AccountPerformance:
+    """Returns the performance of executions given in the order of execution."""
     performance = AccountPerformance()
-    for fill in fills:
-        performance.add(fill)
+    for execution in executions:
+        performance.total.add(execution)
+        instrument = performance.instruments.get(execution.symbol)
+        if instrument is None:
+            instrument = performance.instruments[execution.symbol] = Performance(execution.symbol)
+        instrument.add(execution)
     return performance
-
-
-def _portion(amount: int, part: int, whole: int) -> int:
-    """Returns amount x part / whole, rounded half even; exact where part is whole."""
-    quotient, remainder = divmod(amount * part, whole)
-    if 2 * remainder > whole or (2 * remainder == whole and quotient % 2):
-        return quotient + 1
-    return quotient
