@@ -38,9 +38,7 @@ class OrderEntry:
 
     def begin(self, now_ns: int) -> list[Event]:
         """Opens a command at a time of the venue's clock, which never goes back; returns where its events go."""
-        state = self.state
-        state.time_ns = max(state.time_ns, now_ns)
-        self.now_ns = state.time_ns
+        self.now_ns = max(now_ns, self.state.time_ns)
         self.events = []
         return self.events
 
@@ -54,7 +52,7 @@ class OrderEntry:
             self._reject(command, tuple(reasons))
             return
         order = Order(
-            f"{state.venue_id}-{state.order_count + 1}",
+            state.next_order_id(),
             command.client_order_id,
             command.account_id,
             command.symbol,
@@ -70,7 +68,6 @@ class OrderEntry:
     def accept(self, market: Market, order: Order, account: Account) -> None:
         """Takes a new order in: it rests at once, or trades and then rests or is cancelled."""
         state = self.state
-        state.order_count += 1
         state.enter(order, account)
         rests = order.time_in_force is _GTC and not market.book.crosses(order.side, order.price)
         change = _changed(market, order.side, rest(market, order, account)) if rests else None
@@ -173,7 +170,7 @@ class OrderEntry:
         limit = order.price if order.order_type is _LIMIT else None
         book = market.book
         if order.time_in_force is _FOK and not book.available(order.side, limit, order.leaves):
-            self.withdraw(market, order, account, CancelReason.FILL_OR_KILL)
+            self.withdraw(market, order, account, CancelReason.FOK)
             return
         for fill in book.match(order.side, limit, order.leaves):
             self._trade(market, order, account, fill)
@@ -182,7 +179,8 @@ class OrderEntry:
         elif order.time_in_force is _GTC:
             self._rested(market, order, account)
         else:
-            self.withdraw(market, order, account, CancelReason.NO_LIQUIDITY)
+            reason = CancelReason.IOC if order.order_type is _LIMIT else CancelReason.MARKET_REMAINDER
+            self.withdraw(market, order, account, reason)
 
     def _trade(self, market: Market, taker: Order, taker_account: Account, fill: Fill[Order]) -> None:
         """Settles one fill on both sides."""
@@ -192,9 +190,8 @@ class OrderEntry:
         notional = price * quantity * market.notional_unit
         change = _changed(market, maker.side, level)
         state.sequence = sequence = state.sequence + 1
-        state.trade_count = trade_count = state.trade_count + 1
         market.trade_sequence = trade_sequence = market.trade_sequence + 1
-        market.last_price = price
+        market.last_price, market.last_quantity = price, quantity
         profit = settle_taker(market, taker, taker_account, price, quantity)
         taken = _execution(taker, taker_account, notional, 0, profit)
         profit = settle_maker(market, maker, maker_account, price, quantity)
@@ -205,7 +202,7 @@ class OrderEntry:
             Trade(
                 sequence,
                 self.now_ns,
-                f"{state.venue_id}-t{trade_count}",
+                state.next_trade_id(),
                 taker.symbol,
                 price,
                 quantity,
@@ -263,13 +260,12 @@ class OrderEntry:
 
     def _reject(self, command: PlaceOrder, reasons: tuple[Reason, ...]) -> None:
         state = self.state
-        state.order_count += 1
         sequence, order_sequence = self._number(state.accounts.get(command.account_id))
         self.events.append(
             OrderRejected(
                 sequence,
                 self.now_ns,
-                f"{state.venue_id}-{state.order_count}",
+                state.next_order_id(),
                 command.client_order_id,
                 command.account_id,
                 command.symbol,

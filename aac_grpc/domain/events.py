@@ -20,17 +20,19 @@ from aac_grpc.domain.orders import OrderType, Reason, Side, TimeInForce
 
 
 class CancelReason(StrEnum):
-    """Why an order left without being filled."""
+    """Why an order left without being filled whole."""
 
-    REQUESTED = "requested"
+    REQUESTED = "REQUESTED"
     """Its owner cancelled it."""
-    NO_LIQUIDITY = "no_liquidity"
-    """The rest of a market or IOC order found nothing more to trade with."""
-    FILL_OR_KILL = "fill_or_kill"
+    IOC = "IOC"
+    """The rest of an IOC limit order found nothing more to trade with."""
+    MARKET_REMAINDER = "MARKET_REMAINDER"
+    """The rest of a market order found nothing more to trade with."""
+    FOK = "FOK"
     """A FOK order could not be filled whole."""
-    FEED = "feed"
+    FEED = "FEED"
     """The recording took it out, or its run ended."""
-    FEED_RESET = "feed_reset"
+    FEED_RESET = "FEED_RESET"
     """A recorded level was set to what the recording shows."""
 
 

@@ -54,11 +54,11 @@ class Instrument:
     """Smallest quantity step, in units of the instrument."""
     min_price: int = 1
     """Lowest limit price, in ticks."""
-    max_price: int = 10**12
+    max_price: int = 10**9
     """Highest limit price, in ticks."""
     min_quantity: int = 1
     """Smallest order quantity, in lots."""
-    max_quantity: int = 10**12
+    max_quantity: int = 10**9
     """Largest order quantity, in lots."""
     version: int = 1
     notional_unit: int = field(init=False, compare=False)

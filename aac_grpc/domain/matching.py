@@ -13,10 +13,10 @@ from aac_grpc.domain.orders import RestingOrder, Side
 
 _BUY = Side.BUY
 
-O = TypeVar("O", bound=RestingOrder)
+OrderT = TypeVar("OrderT", bound=RestingOrder)
 
 
-class Level(Generic[O]):
+class Level(Generic[OrderT]):
     """The orders at one price, in time priority from `head` to `tail`."""
 
     __slots__ = ("head", "orders", "price", "quantity", "tail")
@@ -27,26 +27,26 @@ class Level(Generic[O]):
         """Sum of the orders' open lots."""
         self.orders = 0
         """How many orders rest here."""
-        self.head: O | None = None
-        self.tail: O | None = None
+        self.head: OrderT | None = None
+        self.tail: OrderT | None = None
 
-    def __iter__(self) -> Iterator[O]:
+    def __iter__(self) -> Iterator[OrderT]:
         order = self.head
         while order is not None:
             yield order
             order = order.next
 
 
-class Fill(NamedTuple, Generic[O]):
+class Fill(NamedTuple, Generic[OrderT]):
     """One match: the maker, already reduced (`maker.leaves` is after it), and its level after it."""
 
-    maker: O
+    maker: OrderT
     price: int
     quantity: int
-    level: Level[O]
+    level: Level[OrderT]
 
 
-class _Ladder(Generic[O]):
+class _Ladder(Generic[OrderT]):
     """One side's levels. A key is the price on the buy side and its negative on the sell side: the best is last."""
 
     __slots__ = ("keys", "levels", "sign")
@@ -54,9 +54,9 @@ class _Ladder(Generic[O]):
     def __init__(self, sign: int) -> None:
         self.sign = sign
         self.keys: list[int] = []
-        self.levels: dict[int, Level[O]] = {}
+        self.levels: dict[int, Level[OrderT]] = {}
 
-    def add_level(self, price: int) -> Level[O]:
+    def add_level(self, price: int) -> Level[OrderT]:
         level = self.levels[price] = Level(price)
         key, keys = price * self.sign, self.keys
         if not keys or key > keys[-1]:
@@ -74,7 +74,7 @@ class _Ladder(Generic[O]):
             del keys[bisect_left(keys, key)]
 
 
-class Book(Generic[O]):
+class Book(Generic[OrderT]):
     """The resting orders of one instrument.
 
     It holds the orders it is given and changes their `leaves` and links, and nothing else of them. Looking an
@@ -84,10 +84,10 @@ class Book(Generic[O]):
     __slots__ = ("_asks", "_bids")
 
     def __init__(self) -> None:
-        self._bids: _Ladder[O] = _Ladder(1)
-        self._asks: _Ladder[O] = _Ladder(-1)
+        self._bids: _Ladder[OrderT] = _Ladder(1)
+        self._asks: _Ladder[OrderT] = _Ladder(-1)
 
-    def add(self, order: O) -> Level[O]:
+    def add(self, order: OrderT) -> Level[OrderT]:
         """Puts an order at the back of its level and returns the level; it must not cross (see `match`)."""
         ladder = self._bids if order.side is _BUY else self._asks
         level = ladder.levels.get(order.price)
@@ -105,22 +105,22 @@ class Book(Generic[O]):
         level.orders += 1
         return level
 
-    def cancel(self, order: O) -> Level[O]:
+    def cancel(self, order: OrderT) -> Level[OrderT]:
         """Takes a resting order out and returns its level, which may now be empty; `leaves` stays as it was."""
-        level: Level[O] | None = order.level
+        level: Level[OrderT] | None = order.level
         if level is None:
             raise ValueError(f"{order} does not rest")
         level.quantity -= order.leaves
         self._unlink(order, level)
         return level
 
-    def reduce(self, order: O, quantity: int) -> Level[O]:
+    def reduce(self, order: OrderT, quantity: int) -> Level[OrderT]:
         """Takes `quantity` lots off a resting order, which keeps its place; all of them take it out.
 
         Raises:
             ValueError: The order does not rest or has fewer lots.
         """
-        level: Level[O] | None = order.level
+        level: Level[OrderT] | None = order.level
         if level is None or not 0 < quantity <= order.leaves:
             raise ValueError(f"{order} cannot be reduced by {quantity}")
         order.leaves -= quantity
@@ -129,8 +129,8 @@ class Book(Generic[O]):
             self._unlink(order, level)
         return level
 
-    def match(self, side: Side, limit: int | None, quantity: int) -> Iterator[Fill[O]]:
-        """Trades up to `quantity` lots for an incoming order of `side` at `limit` (ticks) or better; None: at any price.
+    def match(self, side: Side, limit: int | None, quantity: int) -> Iterator[Fill[OrderT]]:
+        """Trades up to `quantity` lots for an incoming order of `side` at `limit` ticks or better (None: any price).
 
         Yields the fills one by one; the book is consistent after each, and makers that are filled have left it.
         What the fills do not cover is the caller's to rest or cancel.
@@ -192,7 +192,7 @@ class Book(Generic[O]):
         keys = self._bids.keys
         return bool(keys) and price <= keys[-1]
 
-    def level(self, side: Side, price: int) -> Level[O] | None:
+    def level(self, side: Side, price: int) -> Level[OrderT] | None:
         """Returns the level at a price; None where nothing rests."""
         return (self._bids if side is _BUY else self._asks).levels.get(price)
 
@@ -203,13 +203,13 @@ class Book(Generic[O]):
         levels = (ladder.levels[key * ladder.sign] for key in keys)
         return [(level.price, level.quantity, level.orders) for level in levels]
 
-    def orders(self, side: Side) -> Iterator[O]:
+    def orders(self, side: Side) -> Iterator[OrderT]:
         """Yields a side's orders in price-time priority."""
         ladder = self._bids if side is _BUY else self._asks
         for key in reversed(ladder.keys):
             yield from ladder.levels[key * ladder.sign]
 
-    def _unlink(self, order: O, level: Level[O]) -> None:
+    def _unlink(self, order: OrderT, level: Level[OrderT]) -> None:
         """Takes an order out of its level's list, and the level out of the book with its last order."""
         previous, following = order.previous, order.next
         if previous is None:
@@ -226,7 +226,7 @@ class Book(Generic[O]):
             (self._bids if order.side is _BUY else self._asks).drop_level(level.price)
 
 
-def _best(ladder: _Ladder[O]) -> tuple[int, int] | None:
+def _best(ladder: _Ladder[OrderT]) -> tuple[int, int] | None:
     if not ladder.keys:
         return None
     price = ladder.keys[-1] * ladder.sign

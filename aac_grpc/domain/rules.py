@@ -3,8 +3,17 @@
 from collections.abc import Sequence
 
 from aac_grpc.domain.accounts import Account
-from aac_grpc.domain.commands import AmendOrder, CancelOrder, PlaceOrder
-from aac_grpc.domain.decimals import format_money
+from aac_grpc.domain.commands import (
+    AddInstrument,
+    AdjustCash,
+    AmendOrder,
+    CancelOrder,
+    CreateAccount,
+    FeedRows,
+    PlaceOrder,
+    StartFeed,
+)
+from aac_grpc.domain.decimals import MAX_MONEY, format_money
 from aac_grpc.domain.instruments import Instrument, InstrumentKind
 from aac_grpc.domain.orders import Order, OrderType, Reason, Side, TimeInForce
 from aac_grpc.domain.reasons import VenueReason
@@ -76,6 +85,68 @@ def check_cancel(state: VenueState, command: CancelOrder) -> Reasons:
     return ()
 
 
+def check_listing(state: VenueState, command: AddInstrument) -> Reasons:
+    """Returns why an instrument cannot be listed; nothing if it can."""
+    instrument = command.instrument
+    if instrument.symbol in state.markets:
+        return (Reason(VenueReason.INSTRUMENT_EXISTS, f"{instrument.symbol} is listed already"),)
+    if instrument.venue != state.venue_id:
+        message = f"{instrument.symbol} belongs to venue {instrument.venue}, this is {state.venue_id}"
+        return (Reason(VenueReason.UNKNOWN_INSTRUMENT, message),)
+    return ()
+
+
+def check_opening(state: VenueState, command: CreateAccount) -> Reasons:
+    """Returns why an account cannot be opened; nothing if it can."""
+    if command.account_id in state.accounts:
+        return (Reason(VenueReason.ACCOUNT_EXISTS, f"account {command.account_id} is open already"),)
+    return ()
+
+
+def check_cash(state: VenueState, command: AdjustCash) -> Reasons:
+    """Returns why cash cannot be deposited or withdrawn; nothing if it can."""
+    account = state.accounts.get(command.account_id)
+    if account is None:
+        return (Reason(VenueReason.UNKNOWN_ACCOUNT, f"there is no account {command.account_id}"),)
+    if not account.is_user:
+        return (Reason(VenueReason.WRONG_ACCOUNT_KIND, "a FLOW account has no cash"),)
+    largest = max(abs(command.amount), account.cash + command.amount)
+    if command.amount == 0 or largest > MAX_MONEY:
+        message = f"amounts are not zero, and they and the cash are at most {format_money(MAX_MONEY)}"
+        actual = format_money(command.amount)
+        return (Reason(VenueReason.INVALID_AMOUNT, message, format_money(MAX_MONEY), actual),)
+    free = account.cash - account.holds
+    if free + command.amount < 0:
+        limit, actual = format_money(free), format_money(-command.amount)
+        message = f"{actual} {account.currency} cannot be withdrawn, {limit} is free"
+        return (Reason(VenueReason.INSUFFICIENT_CASH, message, limit, actual),)
+    return ()
+
+
+def check_feed_start(state: VenueState, command: StartFeed) -> Reasons:
+    """Returns why a run cannot begin; nothing if it can."""
+    if command.run_id in state.feeds:
+        return (Reason(VenueReason.FEED_EXISTS, f"run {command.run_id} has begun already"),)
+    market, account = state.markets.get(command.symbol), state.accounts.get(command.account_id)
+    reasons = []
+    if market is None:
+        reasons.append(Reason(VenueReason.UNKNOWN_INSTRUMENT, f"there is no instrument {command.symbol}"))
+    elif market.instrument.kind is not _VENUE:
+        reasons.append(Reason(VenueReason.NOT_TRADABLE, f"{command.symbol} is not traded on this venue"))
+    if account is None:
+        reasons.append(Reason(VenueReason.UNKNOWN_ACCOUNT, f"there is no account {command.account_id}"))
+    elif account.is_user:
+        reasons.append(Reason(VenueReason.WRONG_ACCOUNT_KIND, "a feed enters by a FLOW account"))
+    return reasons
+
+
+def check_feed_rows(state: VenueState, command: FeedRows) -> Reasons:
+    """Returns why rows cannot be applied; nothing if they can."""
+    if command.run_id not in state.feeds:
+        return (Reason(VenueReason.UNKNOWN_FEED, f"run {command.run_id} has not begun"),)
+    return ()
+
+
 def _check_quantity(instrument: Instrument, quantity: int, reasons: list[Reason]) -> None:
     if not instrument.min_quantity <= quantity <= instrument.max_quantity:
         low, high = instrument.from_lots(instrument.min_quantity), instrument.from_lots(instrument.max_quantity)
@@ -110,6 +181,10 @@ def _check_cover(
     market: Market, account: Account, side: Side, price: int | None, quantity: int, replaced: Order | None = None
 ) -> Reasons:
     """Checks that cash (a buy) or the position (a sell) covers an order, or what replaces a resting one."""
+    if price is not None and price * quantity * market.notional_unit > MAX_MONEY:
+        limit, actual = format_money(MAX_MONEY), format_money(price * quantity * market.notional_unit)
+        message = f"the order comes to {actual} {account.currency}, at most {limit} can enter"
+        return (Reason(VenueReason.INVALID_QUANTITY, message, limit, actual),)
     if side is _BUY:
         value = market.book.cost(side, quantity) if price is None else price * quantity
         need = value * market.notional_unit

@@ -14,7 +14,15 @@ from aac_grpc.domain.orders import Order
 class Market:
     """One instrument's book and counters."""
 
-    __slots__ = ("book", "depth_sequence", "instrument", "last_price", "notional_unit", "trade_sequence")
+    __slots__ = (
+        "book",
+        "depth_sequence",
+        "instrument",
+        "last_price",
+        "last_quantity",
+        "notional_unit",
+        "trade_sequence",
+    )
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
@@ -23,7 +31,9 @@ class Market:
         self.trade_sequence = 0
         self.depth_sequence = 0
         self.last_price = 0
-        """Price of the last trade in ticks; 0 before the first."""
+        """Price of the last trade in ticks; 0 before the first. Prints, which may be off tick, do not count."""
+        self.last_quantity = 0
+        """Lots of the last trade."""
 
 
 class VenueState:
@@ -56,6 +66,21 @@ class VenueState:
         self.orders: dict[str, Order] = {}
         """Live orders by id."""
         self.feeds: dict[str, FeedRun] = {}
+
+    def next_order_id(self) -> str:
+        """Counts an order and returns its id, which begins with the venue's."""
+        self.order_count = count = self.order_count + 1
+        return f"{self.venue_id}-{count}"
+
+    def next_trade_id(self) -> str:
+        """Counts a trade or print and returns its id."""
+        self.trade_count = count = self.trade_count + 1
+        return f"{self.venue_id}-t{count}"
+
+    def next_entry_id(self) -> str:
+        """Counts a ledger entry and returns its id."""
+        self.entry_count = count = self.entry_count + 1
+        return f"{self.venue_id}-e{count}"
 
     def enter(self, order: Order, account: Account) -> None:
         """Makes an order known; it does not rest yet."""
