@@ -22,6 +22,7 @@ SCOPES = frozenset(
         "orders:read",
         "orders:write",
         "accounts:read",
+        "accounts:admin",
         "risk:read",
         "risk:write",
         "analytics:read",
@@ -55,7 +56,7 @@ _VIEWER = frozenset(
 
 ROLE_SCOPES = {
     Role.ADMIN: SCOPES - {INTERNAL},
-    Role.OPERATOR: _VIEWER | {"auth:write", "events:read", "risk:write", "venues:admin"},
+    Role.OPERATOR: _VIEWER | {"auth:write", "accounts:admin", "events:read", "risk:write", "venues:admin"},
     Role.TRADER: _VIEWER | {"auth:write", "orders:write"},
     Role.VIEWER: _VIEWER,
     Role.SERVICE: _VIEWER | {"events:read", "venues:admin", INTERNAL},
