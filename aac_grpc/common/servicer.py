@@ -1,0 +1,23 @@
+"""The class that every servicer inherits, beside the generated one."""
+
+
+class Servicer:
+    """One gRPC service (or several) of a process: RPC to domain and back, nothing else.
+
+    A subclass inherits the generated servicer classes as well; those tell the base which methods it serves.
+    A handler is an `async def` (unary response), an async generator, or an `async def` that calls `context.write`.
+    It returns, yields or writes response messages, or `Encoded` ones. Before it runs, the base has authenticated and
+    authorized the caller (scope and, on every message, account), charged its budget, checked the field rules and set
+    the deadline; `current_call()` tells about it. What it raises (`aac_grpc.client.errors`) becomes status and details.
+
+    Streaming handlers that want to say goodbye at shutdown register with `current_call().on_drain`.
+    """
+
+    async def start(self) -> None:
+        """Called once before the server takes calls: load state, spawn tasks (`resources.tasks`)."""
+
+    def drain(self) -> None:
+        """Called when the server begins to shut down, while calls still run: take on no new work."""
+
+    async def stop(self) -> None:
+        """Called once after the last call ended and before resources close: write down what must not be lost."""
