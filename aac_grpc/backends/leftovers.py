@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ _KILL_WAIT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A running process, told apart from a later one with the same process id."""
+    """A running process, told apart from a later one with the same process id. It leads a session of its own."""
 
     name: str
     pid: int
@@ -27,26 +28,31 @@ class Record:
     grace_s: float
 
 
-def start_ticks(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; None when it does not run (or is a zombie)."""
+@dataclass(frozen=True, slots=True)
+class _Stat:
+    session: int
+    start_ticks: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Reads /proc/PID/stat; None when the process has ended or is a zombie."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The command may hold spaces and parentheses; what follows its last parenthesis begins with field 3, the state.
-    fields = stat[stat.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = text[text.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else _Stat(session=int(fields[3]), start_ticks=int(fields[19]))
 
 
-def boot_id() -> str:
-    """Identifies this boot of the machine."""
+def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def record(name: str, pid: int, stop_signal: signal.Signals, grace_s: float) -> Record | None:
     """Describes a running process; None when it has ended."""
-    ticks = start_ticks(pid)
-    return None if ticks is None else Record(name, pid, ticks, boot_id(), int(stop_signal), grace_s)
+    stat = _stat(pid)
+    return None if stat is None else Record(name, pid, stat.start_ticks, _boot_id(), int(stop_signal), grace_s)
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
@@ -65,38 +71,40 @@ def read_records(path: Path) -> list[Record]:
 
 
 def end_leftovers(path: Path) -> list[str]:
-    """Ends every recorded process that still runs and forgets the record. Blocks for as long as that takes.
+    """Ends every recorded process that still runs, with its children, and forgets the record. Blocks meanwhile.
 
     Returns:
         The names of the processes that were ended.
     """
-    running = [item for item in read_records(path) if _runs(item)]
-    for item in running:
-        _signal(item, item.stop_signal)
-    _wait(running, max((min(item.grace_s, _LONGEST_GRACE_S) for item in running), default=0.0))
-    for item in running:
-        if _runs(item):
-            _signal(item, signal.SIGKILL)
-    _wait(running, _KILL_WAIT_S)
+    left = [item for item in read_records(path) if _members(item)]
+    for item in left:
+        _signal(item.pid if item.pid in _members(item) else 0, item.stop_signal)
+    _wait(left, max((min(item.grace_s, _LONGEST_GRACE_S) for item in left), default=0.0))
+    for item in left:
+        for pid in _members(item):
+            _signal(pid, signal.SIGKILL)
+    _wait(left, _KILL_WAIT_S)
     path.unlink(missing_ok=True)
-    return [item.name for item in running]
+    return [item.name for item in left]
 
 
-def _runs(item: Record) -> bool:
-    return item.boot_id == boot_id() and start_ticks(item.pid) == item.start_ticks
+def _members(item: Record) -> list[int]:
+    """The processes of the recorded session: while one of them lives, no other process can get the leader's id."""
+    leader = _stat(item.pid)
+    if item.boot_id != _boot_id() or (leader is not None and leader.start_ticks != item.start_ticks):
+        return []
+    pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return [pid for pid in pids if (stat := _stat(pid)) is not None and stat.session == item.pid]
 
 
-def _signal(item: Record, number: int) -> None:
-    try:
-        if number == signal.SIGKILL:
-            os.killpg(item.pid, number)  # each process leads a group of its own
-        else:
-            os.kill(item.pid, number)
-    except ProcessLookupError:
-        pass
+def _signal(pid: int, number: int) -> None:
+    if pid <= 0:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _wait(items: Sequence[Record], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while any(map(_runs, items)) and time.monotonic() < deadline:
+    while any(map(_members, items)) and time.monotonic() < deadline:
         time.sleep(_POLL_S)

@@ -52,6 +52,8 @@ class ProcessSpec:
     """How long the process may take to end after `stop_signal` before it is killed."""
     death_signal: signal.Signals = signal.SIGKILL
     """What the kernel sends to the process when the supervisor dies without stopping it."""
+    niceness: int = 0
+    """How far its priority stands below the supervisor's, from 0 to 19."""
     depends_on: tuple[str, ...] = ()
 
 

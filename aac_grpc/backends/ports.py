@@ -1,0 +1,123 @@
+"""The ports of the platform on one machine: their defaults, an offset for a second checkout, and who holds one."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import psutil
+
+from aac_grpc.backends.errors import BackendError, PortTaken
+
+DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
+    {
+        "postgres": 55432,
+        "valkey": 56379,
+        "kafka": 59092,
+        "kafka-controller": 59093,
+        "registry": 50060,
+        "registry-admin": 8010,
+        "api-gateway": 50050,
+        "api-gateway-admin": 8000,
+        "auth-service": 50051,
+        "auth-service-admin": 8001,
+        "market-data": 50052,
+        "market-data-admin": 8002,
+        "trading-engine": 50053,
+        "trading-engine-admin": 8003,
+        "risk-management": 50054,
+        "risk-management-admin": 8004,
+        "analytics": 50055,
+        "analytics-admin": 8005,
+    }
+)
+"""Each listener's port with no offset."""
+
+MAX_OFFSET = 65535 - max(DEFAULT_PORTS.values())
+
+# Linux gives outgoing connections local ports from a range that holds ours: such a hold ends by itself, soon.
+_RETRY_FOR_S = 1.0
+_RETRY_EVERY_S = 0.1
+
+
+def port_of(name: str, offset: int = 0) -> int:
+    """The port of a listener.
+
+    Raises:
+        BackendError: The offset leads out of the range of ports.
+    """
+    if not 0 <= offset <= MAX_OFFSET:
+        raise BackendError(f"--port-offset {offset} is out of range: 0 to {MAX_OFFSET} keeps every port below 65536")
+    return DEFAULT_PORTS[name] + offset
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+            raise
+    return True
+
+
+def unused_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on at the moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def holder_of(port: int) -> str | None:
+    """Describes the process that holds a port, as far as we may see it; None when that is not at all."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except (psutil.AccessDenied, OSError):
+        return None
+    for connection in connections:
+        if connection.laddr and connection.laddr.port == port and connection.pid:
+            return _describe(connection.pid)
+    return None
+
+
+def require_free(ports: Mapping[str, int], host: str = "127.0.0.1") -> None:
+    """Checks that servers could listen on the ports. Blocks for a second when one is held.
+
+    Args:
+        ports: Ports by the name of what is to listen there.
+        host: Address that will be listened on.
+
+    Raises:
+        PortTaken: Names every port that is held, who holds it where that is known, and the remedy.
+    """
+    deadline = time.monotonic() + _RETRY_FOR_S
+    taken = {name: port for name, port in ports.items() if not is_free(port, host)}
+    while taken and time.monotonic() < deadline:
+        time.sleep(_RETRY_EVERY_S)
+        taken = {name: port for name, port in taken.items() if not is_free(port, host)}
+    if taken:
+        raise PortTaken(_explain(taken))
+
+
+def _explain(taken: Mapping[str, int]) -> str:
+    held = "; ".join(
+        f"port {port} ({name}) is held by {holder_of(port) or 'another process'}" for name, port in taken.items()
+    )
+    return f"{held}. End what holds it, or move all ports with --port-offset, for example --port-offset 100"
+
+
+def _describe(pid: int) -> str:
+    try:
+        command = " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        command = ""
+    shortened = command if len(command) <= 80 else command[:77] + "..."
+    return f"process {pid}" + (f" ({shortened})" if shortened else "")
