@@ -174,6 +174,38 @@ class LevelAfter(_message.Message):
 Global___LevelAfter: _TypeAlias = LevelAfter  # noqa: Y015
 
 @_typing.final
+class OrderTerms(_message.Message):
+    """What the events of an order's later life do not repeat otherwise. Only orders of users carry it: those of a feed
+    are followed by nobody.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    TIME_IN_FORCE_FIELD_NUMBER: _builtins.int
+    ENTERED_NS_FIELD_NUMBER: _builtins.int
+    type: _order_pb2.OrderType.ValueType
+    """How it is priced."""
+    time_in_force: _order_pb2.TimeInForce.ValueType
+    """How long it lives."""
+    entered_ns: _builtins.int
+    """When it entered."""
+    def __init__(
+        self,
+        *,
+        type: _order_pb2.OrderType.ValueType = ...,
+        time_in_force: _order_pb2.TimeInForce.ValueType = ...,
+        entered_ns: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entered_ns", b"entered_ns", "time_in_force", b"time_in_force", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderTerms: _TypeAlias = OrderTerms  # noqa: Y015
+
+@_typing.final
 class InstrumentAdded(_message.Message):
     """An instrument was listed."""
 
@@ -290,6 +322,7 @@ class OrderAccepted(_message.Message):
     QUANTITY_FIELD_NUMBER: _builtins.int
     ORDER_SEQUENCE_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    FLOW_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """Venue's id."""
     client_order_id: _builtins.str
@@ -310,6 +343,8 @@ class OrderAccepted(_message.Message):
     """Lots."""
     order_sequence: _builtins.int
     """Number among the account's order events."""
+    flow: _builtins.bool
+    """The owner is an account of a feed."""
     @_builtins.property
     def level(self) -> Global___LevelAfter:
         """Absent: the book did not change."""
@@ -328,10 +363,11 @@ class OrderAccepted(_message.Message):
         quantity: _builtins.int = ...,
         order_sequence: _builtins.int = ...,
         level: Global___LevelAfter | None = ...,
+        flow: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "client_order_id", b"client_order_id", "level", b"level", "order_id", b"order_id", "order_sequence", b"order_sequence", "price", b"price", "quantity", b"quantity", "side", b"side", "symbol", b"symbol", "time_in_force", b"time_in_force", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "client_order_id", b"client_order_id", "flow", b"flow", "level", b"level", "order_id", b"order_id", "order_sequence", b"order_sequence", "price", b"price", "quantity", b"quantity", "side", b"side", "symbol", b"symbol", "time_in_force", b"time_in_force", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -460,6 +496,8 @@ class OrderAmended(_message.Message):
     REQUEUED_FIELD_NUMBER: _builtins.int
     ORDER_SEQUENCE_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
+    FILLED_VALUE_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """Venue's id."""
     client_order_id: _builtins.str
@@ -484,9 +522,15 @@ class OrderAmended(_message.Message):
     """It lost its place and left its level; trades and a rest may follow."""
     order_sequence: _builtins.int
     """Number among the account's order events."""
+    filled_value: _builtins.int
+    """Sum of price times quantity of the fills so far, ticks times lots; 0 for an order of a feed."""
     @_builtins.property
     def level(self) -> Global___LevelAfter:
         """The level at the previous price."""
+
+    @_builtins.property
+    def terms(self) -> Global___OrderTerms:
+        """Absent for an order of a feed."""
 
     def __init__(
         self,
@@ -504,10 +548,12 @@ class OrderAmended(_message.Message):
         requeued: _builtins.bool = ...,
         order_sequence: _builtins.int = ...,
         level: Global___LevelAfter | None = ...,
+        terms: Global___OrderTerms | None = ...,
+        filled_value: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "client_order_id", b"client_order_id", "leaves", b"leaves", "level", b"level", "order_id", b"order_id", "order_sequence", b"order_sequence", "previous_leaves", b"previous_leaves", "previous_price", b"previous_price", "price", b"price", "quantity", b"quantity", "requeued", b"requeued", "side", b"side", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "client_order_id", b"client_order_id", "filled_value", b"filled_value", "leaves", b"leaves", "level", b"level", "order_id", b"order_id", "order_sequence", b"order_sequence", "previous_leaves", b"previous_leaves", "previous_price", b"previous_price", "price", b"price", "quantity", b"quantity", "requeued", b"requeued", "side", b"side", "symbol", b"symbol", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -576,6 +622,7 @@ class OrderCanceled(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ORDER_SEQUENCE_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """Venue's id."""
     client_order_id: _builtins.str
@@ -604,6 +651,10 @@ class OrderCanceled(_message.Message):
     def level(self) -> Global___LevelAfter:
         """The level that it left; absent if it did not rest."""
 
+    @_builtins.property
+    def terms(self) -> Global___OrderTerms:
+        """Absent for an order of a feed."""
+
     def __init__(
         self,
         *,
@@ -620,10 +671,11 @@ class OrderCanceled(_message.Message):
         reason: _builtins.str = ...,
         order_sequence: _builtins.int = ...,
         level: Global___LevelAfter | None = ...,
+        terms: Global___OrderTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "canceled", b"canceled", "client_order_id", b"client_order_id", "filled", b"filled", "filled_value", b"filled_value", "level", b"level", "order_id", b"order_id", "order_sequence", b"order_sequence", "price", b"price", "quantity", b"quantity", "reason", b"reason", "side", b"side", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "canceled", b"canceled", "client_order_id", b"client_order_id", "filled", b"filled", "filled_value", b"filled_value", "level", b"level", "order_id", b"order_id", "order_sequence", b"order_sequence", "price", b"price", "quantity", b"quantity", "reason", b"reason", "side", b"side", "symbol", b"symbol", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -687,6 +739,7 @@ class TradeSide(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     POSITION_COST_FIELD_NUMBER: _builtins.int
     REALIZED_PNL_FIELD_NUMBER: _builtins.int
+    TERMS_FIELD_NUMBER: _builtins.int
     order_id: _builtins.str
     """Venue's id."""
     client_order_id: _builtins.str
@@ -719,6 +772,10 @@ class TradeSide(_message.Message):
     """Cost of the position, signed."""
     realized_pnl: _builtins.int
     """Realized by this execution."""
+    @_builtins.property
+    def terms(self) -> Global___OrderTerms:
+        """Absent for an order of a feed."""
+
     def __init__(
         self,
         *,
@@ -738,10 +795,11 @@ class TradeSide(_message.Message):
         position: _builtins.int = ...,
         position_cost: _builtins.int = ...,
         realized_pnl: _builtins.int = ...,
+        terms: Global___OrderTerms | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["terms", b"terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "cash", b"cash", "cash_delta", b"cash_delta", "client_order_id", b"client_order_id", "execution_sequence", b"execution_sequence", "filled", b"filled", "filled_value", b"filled_value", "hold_released", b"hold_released", "leaves", b"leaves", "order_id", b"order_id", "order_price", b"order_price", "order_sequence", b"order_sequence", "position", b"position", "position_cost", b"position_cost", "quantity", b"quantity", "realized_pnl", b"realized_pnl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "cash", b"cash", "cash_delta", b"cash_delta", "client_order_id", b"client_order_id", "execution_sequence", b"execution_sequence", "filled", b"filled", "filled_value", b"filled_value", "hold_released", b"hold_released", "leaves", b"leaves", "order_id", b"order_id", "order_price", b"order_price", "order_sequence", b"order_sequence", "position", b"position", "position_cost", b"position_cost", "quantity", b"quantity", "realized_pnl", b"realized_pnl", "terms", b"terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -894,6 +952,7 @@ class AwaitedTop(_message.Message):
     BID_QUANTITY_FIELD_NUMBER: _builtins.int
     ASK_PRICE_FIELD_NUMBER: _builtins.int
     ASK_QUANTITY_FIELD_NUMBER: _builtins.int
+    AS_RECORDED_FIELD_NUMBER: _builtins.int
     row: _builtins.int
     """The row."""
     bid_price: _builtins.int
@@ -904,6 +963,8 @@ class AwaitedTop(_message.Message):
     """Ticks."""
     ask_quantity: _builtins.int
     """Lots."""
+    as_recorded: _builtins.bool
+    """Maker and quantity of the fill were the recorded ones."""
     def __init__(
         self,
         *,
@@ -912,10 +973,11 @@ class AwaitedTop(_message.Message):
         bid_quantity: _builtins.int = ...,
         ask_price: _builtins.int = ...,
         ask_quantity: _builtins.int = ...,
+        as_recorded: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ask_price", b"ask_price", "ask_quantity", b"ask_quantity", "bid_price", b"bid_price", "bid_quantity", b"bid_quantity", "row", b"row"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_recorded", b"as_recorded", "ask_price", b"ask_price", "ask_quantity", b"ask_quantity", "bid_price", b"bid_price", "bid_quantity", b"bid_quantity", "row", b"row"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -991,7 +1053,9 @@ Global___FeedAdvanced: _TypeAlias = FeedAdvanced  # noqa: Y015
 
 @_typing.final
 class JournalBatch(_message.Message):
-    """One transaction of a venue's writer."""
+    """The events of one transaction of a venue's writer. The field has the number that it has in FollowMarketResponse, so
+    what the journal keeps is sent to followers as it is.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
