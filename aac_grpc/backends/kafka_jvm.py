@@ -107,11 +107,14 @@ async def _record_run(spec: ProcessSpec) -> None:
     broker = SupervisedProcess(
         replace(spec, niceness=_LOWEST_PRIORITY), RestartPolicy(start_attempts=1), on_change=lambda: None
     )
+    at_once = asyncio.Event()
+    at_once.set()
     try:
         broker.start()
         await broker.until_ready()
+        await broker.stop(asyncio.Event())  # what was recorded is written when it ends by itself
     finally:
-        await broker.stop(asyncio.Event())
+        await broker.stop(at_once)
 
 
 async def _create(jvm: KafkaJvm, home: Path) -> None:

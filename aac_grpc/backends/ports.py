@@ -6,9 +6,8 @@ import errno
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
-
-import psutil
 
 from aac_grpc.backends.errors import BackendError, PortTaken
 
@@ -79,6 +78,10 @@ def unused_port(host: str = "127.0.0.1") -> int:
 def holder_of(port: int) -> str | None:
     """Describes the process that holds a port, as far as we may see it; None when that is not at all."""
     try:
+        import psutil  # the doctor looks at machines where it is not installed yet
+    except ImportError:
+        return None
+    try:
         connections = psutil.net_connections("tcp")
     except (psutil.AccessDenied, OSError):
         return None
@@ -116,8 +119,8 @@ def _explain(taken: Mapping[str, int]) -> str:
 
 def _describe(pid: int) -> str:
     try:
-        command = " ".join(psutil.Process(pid).cmdline())
-    except psutil.Error:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
         command = ""
     shortened = command if len(command) <= 80 else command[:77] + "..."
     return f"process {pid}" + (f" ({shortened})" if shortened else "")

@@ -60,7 +60,8 @@ class StateDirectory:
                 self.path.mkdir(parents=True)
                 self.path.chmod(0o755)
                 (self.path / ".gitignore").write_text("*\n")
-            self._require_ownership()
+            if fault := self.ownership_fault():
+                raise StateError(fault)
             for private in (self.run, self.logs):
                 private.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -68,6 +69,15 @@ class StateDirectory:
                 f"cannot use the state directory {self.path}: {error.strerror}; "
                 f"set {ENVIRONMENT_VARIABLE} to a directory that you can write"
             ) from error
+
+    def ownership_fault(self) -> str | None:
+        """Why this account must not use the directory: files of two owners in it would lock one of them out."""
+        if not self.path.exists() or self.path.stat().st_uid == os.geteuid():
+            return None
+        return (
+            f"the state directory {self.path} belongs to the account with id {self.path.stat().st_uid}, not to yours "
+            f"({os.geteuid()}); run as that account, or set {ENVIRONMENT_VARIABLE} to another directory"
+        )
 
     @property
     def run(self) -> Path:
@@ -158,14 +168,6 @@ class StateDirectory:
     @property
     def _lock_path(self) -> Path:
         return self.run / "lock"
-
-    def _require_ownership(self) -> None:
-        owner = self.path.stat().st_uid
-        if owner != os.geteuid():
-            raise StateError(
-                f"the state directory {self.path} belongs to the account with id {owner}, not to yours "
-                f"({os.geteuid()}); run as that account, or set {ENVIRONMENT_VARIABLE} to another directory"
-            )
 
     def _elsewhere(self, name: str) -> Path:
         link = self.path / name
