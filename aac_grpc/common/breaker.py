@@ -1,0 +1,179 @@
+"""Circuit breakers: where calls leave the process, a dependency that is down is not asked again for a while.
+
+The state machine is the usual one (Nygard, "Release It!"): closed; open after too many real failures; half-open after a
+pause, when a few probes decide.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+from aac_grpc.client.errors import DependencyUnavailable
+
+
+class BreakerState(Enum):
+    """State of a breaker; the value is what the metric shows."""
+
+    CLOSED = 0
+    HALF_OPEN = 1
+    OPEN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSettings:
+    """When a breaker opens and closes. Durations are seconds."""
+
+    failures: int = 5
+    """Failures within `window_s` that open it, where at least half of the calls failed."""
+    window_s: float = 10.0
+    first_pause_s: float = 0.5
+    """How long it stays open before the first probe; doubled each time that a probe fails."""
+    longest_pause_s: float = 5.0
+    probes: int = 2
+    """Calls let through at once when half-open; as many successes close it."""
+
+
+class Breaker:
+    """Guards calls to one dependency. Not for threads: all use is on one event loop.
+
+    Attributes:
+        name: The dependency, such as "postgresql".
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: BreakerSettings = BreakerSettings(),
+        clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[str, BreakerState], None] = lambda name, state: None,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._clock = clock
+        self._on_change = on_change
+        self._state = BreakerState.CLOSED
+        self._failures = self._successes = 0
+        self._window_ends = 0.0
+        self._pause = settings.first_pause_s
+        self._probe_at = 0.0
+        self._probing = 0
+
+    @property
+    def state(self) -> BreakerState:
+        """The state now: an open breaker whose pause is over is half-open."""
+        if self._state is BreakerState.OPEN and self._clock() >= self._probe_at:
+            return BreakerState.HALF_OPEN
+        return self._state
+
+    @property
+    def is_open(self) -> bool:
+        """Every call would be refused."""
+        return self._state is BreakerState.OPEN and self._clock() < self._probe_at
+
+    def check(self) -> None:
+        """Lets a call pass, whose outcome must be recorded, or refuses it.
+
+        Raises:
+            DependencyUnavailable: The breaker is open, or half-open with enough probes under way.
+        """
+        if self._state is BreakerState.CLOSED:
+            return
+        if self._state is BreakerState.OPEN:
+            if self._clock() < self._probe_at:
+                raise self.refusal()
+            self._become(BreakerState.HALF_OPEN)
+        if self._probing >= self._settings.probes:
+            raise self.refusal()
+        self._probing += 1
+
+    def refusal(self) -> DependencyUnavailable:
+        """What a refused call raises."""
+        return DependencyUnavailable(self.name, retry_after=max(0.05, self._probe_at - self._clock()))
+
+    def succeeded(self) -> None:
+        """Records that a call that `check` let pass was answered, be it with a refusal of the caller's request."""
+        if self._state is BreakerState.CLOSED:
+            self._roll()
+            self._successes += 1
+            return
+        self._probing = max(0, self._probing - 1)
+        if self._state is BreakerState.HALF_OPEN:
+            self._successes += 1
+            if self._successes >= self._settings.probes:
+                self._pause = self._settings.first_pause_s
+                self._become(BreakerState.CLOSED)
+
+    def failed(self) -> None:
+        """Records that the dependency could not do its part of a call that `check` let pass."""
+        if self._state is BreakerState.CLOSED:
+            self._roll()
+            self._failures += 1
+            if self._failures >= self._settings.failures and self._failures >= self._successes:
+                self._open()
+            return
+        self._probing = max(0, self._probing - 1)
+        if self._state is BreakerState.HALF_OPEN:
+            self._pause = min(self._pause * 2, self._settings.longest_pause_s)
+            self._open()
+
+    def abandoned(self) -> None:
+        """Records that a call that `check` let pass ended without telling anything, such as by cancellation."""
+        self._probing = max(0, self._probing - 1)
+
+    @contextmanager
+    def guard(self, *failures: type[Exception]) -> Iterator[None]:
+        """Runs a block as one call: exceptions of these types are failures, any other outcome but cancellation is not.
+
+        Raises:
+            DependencyUnavailable: The breaker is open.
+        """
+        self.check()
+        try:
+            yield
+        except failures:
+            self.failed()
+            raise
+        except Exception:
+            self.succeeded()
+            raise
+        except BaseException:
+            self.abandoned()
+            raise
+        self.succeeded()
+
+    def _roll(self) -> None:
+        now = self._clock()
+        if now >= self._window_ends:
+            self._failures = self._successes = 0
+            self._window_ends = now + self._settings.window_s
+
+    def _open(self) -> None:
+        self._probe_at = self._clock() + self._pause
+        self._become(BreakerState.OPEN)
+
+    def _become(self, state: BreakerState) -> None:
+        self._state = state
+        self._failures = self._successes = self._probing = 0
+        self._window_ends = 0.0
+        self._on_change(self.name, state)
+
+
+class Breakers:
+    """The breakers of a process, by dependency; made when first asked for."""
+
+    def __init__(self, on_change: Callable[[str, BreakerState], None] = lambda name, state: None) -> None:
+        self._on_change = on_change
+        self._breakers: dict[str, Breaker] = {}
+
+    def get(self, name: str) -> Breaker:
+        """The breaker of a dependency, such as "postgresql" or "risk-management/CheckOrders"."""
+        found = self._breakers.get(name)
+        if found is None:
+            found = self._breakers[name] = Breaker(name, on_change=self._on_change)
+            self._on_change(name, found.state)
+        return found
+
+    def __iter__(self) -> Iterator[Breaker]:
+        return iter(tuple(self._breakers.values()))
