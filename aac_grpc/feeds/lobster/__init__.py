@@ -70,7 +70,7 @@ class LobsterDay:
             kind=InstrumentKind.VENUE,
             name=f"{symbol}, recorded {self._recording.day}",
             currency="USD",
-            tick_size=Decimal(self._unit).scaleb(-4),
+            tick_size=Decimal("0.01") if self._unit == _CENT else Decimal("0.0001"),
             lot_size=Decimal(1),
         )
 

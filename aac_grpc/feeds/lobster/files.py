@@ -5,10 +5,11 @@ A recording is a message and an orderbook CSV, row for row, in a zip or in a fol
 
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -100,13 +101,15 @@ def read_messages(recording: Recording) -> Messages:
     Raises:
         ValueError: The file has no messages or is not a LOBSTER message file.
     """
-    with recording.open(recording.message_file) as file:
+    name = recording.message_file
+    with recording.open(name) as file:
+        first = file.readline()
+        if not first:
+            raise ValueError(f"{name} has no messages")
         try:
-            table = np.loadtxt(_decoded(file), delimiter=",", usecols=range(6), ndmin=2)
+            table = np.loadtxt(_decoded(first, file), delimiter=",", usecols=range(6), ndmin=2)
         except ValueError as error:
-            raise ValueError(f"{recording.message_file} is not a LOBSTER message file: {error}") from error
-    if not len(table):
-        raise ValueError(f"{recording.message_file} has no messages")
+            raise ValueError(f"{name} is not a LOBSTER message file: {error}") from error
     seconds, kind, order_id, size, price, direction = table.T
     # A double holds seconds of a day to better than 0.01 ns.
     time_ns = np.rint(seconds * 1e9).astype(np.int64) + _midnight_ns(recording.day)
@@ -120,8 +123,8 @@ def read_messages(recording: Recording) -> Messages:
     )
 
 
-def _decoded(file: IO[bytes]) -> Iterator[str]:
-    return (line.decode("ascii") for line in file)
+def _decoded(first: bytes, rest: Iterable[bytes]) -> Iterator[str]:
+    return (line.decode("ascii") for line in chain([first], rest))
 
 
 def _in_zip(path: Path) -> list[Recording]:

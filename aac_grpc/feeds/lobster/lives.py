@@ -83,7 +83,9 @@ class OrderLives:
 
 def _changes(column: NDArray[np.int64] | NDArray[np.int8]) -> NDArray[np.bool_]:
     """Tells where a value differs from the one before it; the first one does."""
-    return np.append(True, column[1:] != column[:-1]) if len(column) else np.empty(0, bool)
+    changes = np.ones(len(column), bool)
+    np.not_equal(column[1:], column[:-1], out=changes[1:])
+    return changes
 
 
 def _entry_bounds(
@@ -112,6 +114,6 @@ def _entry_bounds(
 def _level_ranges(directions: NDArray[np.int8], prices: NDArray[np.int64]) -> dict[tuple[int, int], slice]:
     """Returns which orders each (direction, price) has, in arrays that are sorted by them."""
     starts = np.flatnonzero(_changes(directions) | _changes(prices))
-    ends = np.append(starts[1:], len(prices))
+    ends = np.append(starts, len(prices))[1:]
     keys = zip(directions[starts].tolist(), prices[starts].tolist(), strict=True)
     return {key: slice(start, end) for key, start, end in zip(keys, starts.tolist(), ends.tolist(), strict=True)}
