@@ -1,10 +1,10 @@
 """Keyset paging: opaque page tokens that say after which item the next page begins.
 
-A list method orders its items by a key of strings and integers, asks for `page.limit` of them after `page.after`,
+A list method orders its items by a key of strings and integers, asks for `page.limit` of them after `page.start`,
 and lets `page.cut` take off the one too many:
 
     page = Page.read(request.page, (int, str), query=(venue, account_id))
-    rows = await repository.orders(venue, account_id, page.after, page.limit)
+    rows = await repository.orders(venue, account_id, page.start(0, ""), page.limit)
     rows, next_page = page.cut(rows, lambda row: (row["created_ns"], row["order_id"]))
 """
 
@@ -23,12 +23,13 @@ from aac_grpc.client.errors import InvalidField
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
 
+MAX_INTEGER = 2**63 - 1
+"""Comes after every integer key; where a descending list begins."""
+
 Key = tuple[str | int, ...]
 """What a list is ordered by; unique in the list."""
 
 Item = TypeVar("Item")
-
-_MAX_INTEGER = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class Page:
         checksum = crc32(repr(tuple(query)).encode())
         after = _parse(request.page_token, key, checksum) if request.page_token else None
         return cls(request.page_size or DEFAULT_PAGE_SIZE, after, checksum)
+
+    def start(self, *before_all: str | int) -> Key:
+        """The key that the page's items come after: that of the page before, or one before all items of the list."""
+        return self.after or before_all
 
     @property
     def limit(self) -> int:
@@ -101,4 +106,4 @@ def _is_part(part: object, expected: type) -> bool:
         return False
     if isinstance(part, str):
         return "\0" not in part
-    return isinstance(part, int) and -_MAX_INTEGER <= part < _MAX_INTEGER
+    return isinstance(part, int) and -MAX_INTEGER <= part <= MAX_INTEGER

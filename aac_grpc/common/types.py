@@ -113,6 +113,6 @@ class EnumNames(Generic[Member]):
         """
         return self._members[value]
 
-    def value(self, member: Member) -> int:
+    def value(self, member: Member) -> Any:
         """Returns the message's value of a member."""
         return self._values[member]

@@ -1,0 +1,97 @@
+"""auth-service: who people, programs and services are, and what they may do."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from aac_grpc.common.changes import Changes
+from aac_grpc.common.executor import BoundedExecutor
+from aac_grpc.common.resources import Resources
+from aac_grpc.common.server import Service
+from aac_grpc.common.servicer import Servicer
+from aac_grpc.servicers.auth.administration import Administration
+from aac_grpc.servicers.auth.api_keys import ApiKeys
+from aac_grpc.servicers.auth.bootstrap import bootstrap
+from aac_grpc.servicers.auth.directory import Directory
+from aac_grpc.servicers.auth.lockout import Lockout, Policy
+from aac_grpc.servicers.auth.passwords import Passwords
+from aac_grpc.servicers.auth.service_identities import ServiceIdentities
+from aac_grpc.servicers.auth.servicer import AuthServicer
+from aac_grpc.servicers.auth.sessions import Lifetimes, Sessions
+from aac_grpc.servicers.auth.settings import AuthSettings
+from aac_grpc.servicers.auth.signing import KeyRing
+from aac_grpc.servicers.auth.tokens import AccessTokens
+
+
+async def build(resources: Resources) -> Sequence[Servicer]:
+    """Composes auth-service, and makes at the first start what it cannot be without: keys and an administrator."""
+    settings, database, clock = AuthSettings.of(resources), resources.database, resources.clock
+    ring = KeyRing(
+        database, clock, settings.derive_key("signing keys"), timedelta(seconds=settings.signing_key_lifetime_s)
+    )
+    tokens = AccessTokens(ring, settings.token_issuer, timedelta(seconds=settings.access_token_lifetime_s))
+    directory = Directory(database)
+    passwords = _passwords(settings)
+    keys = ApiKeys(database, directory, tokens)
+    sessions = Sessions(
+        database,
+        directory,
+        passwords,
+        Lockout(database, clock, _lockout_policy(settings)),
+        tokens,
+        clock,
+        _lifetimes(settings),
+        settings.derive_key("refresh tokens"),
+    )
+    await passwords.start()
+    await ring.load()
+    await bootstrap(database, directory, passwords, settings)
+    resources.tasks.spawn(ring.keep_fresh, name="signing-keys")
+    servicer = AuthServicer(
+        administration=Administration(
+            directory, keys, clock, operator_firm=settings.bootstrap_firm, plan=settings.default_plan
+        ),
+        changes=Changes(database),
+        clock=clock,
+        directory=directory,
+        keys=keys,
+        passwords=passwords,
+        ring=ring,
+        services=ServiceIdentities(tokens, settings.mesh_secret.get_secret_value()),
+        sessions=sessions,
+    )
+    return [servicer]
+
+
+def _passwords(settings: AuthSettings) -> Passwords:
+    executor = BoundedExecutor("argon2", threads=settings.password_threads, waiting=settings.password_queue)
+    return Passwords(
+        executor,
+        memory_kib=settings.password_memory_kib,
+        passes=settings.password_passes,
+        lanes=settings.password_lanes,
+    )
+
+
+def _lockout_policy(settings: AuthSettings) -> Policy:
+    return Policy(
+        tries=settings.lockout_tries,
+        window=timedelta(seconds=settings.lockout_window_s),
+        wait=timedelta(seconds=settings.lockout_wait_s),
+    )
+
+
+def _lifetimes(settings: AuthSettings) -> Lifetimes:
+    return Lifetimes(
+        refresh_token=timedelta(seconds=settings.refresh_token_lifetime_s),
+        session=timedelta(seconds=settings.session_lifetime_s),
+        repeat=timedelta(seconds=settings.refresh_repeat_s),
+    )
+
+
+service = Service(
+    name="auth-service",
+    settings=AuthSettings,
+    build=build,
+    migrations="aac_grpc.servicers.auth.migrations",
+    requires=("postgresql",),
+)
