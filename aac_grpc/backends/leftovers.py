@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -77,13 +77,14 @@ def end_leftovers(path: Path) -> list[str]:
         The names of the processes that were ended.
     """
     left = [item for item in read_records(path) if _members(item)]
-    for item in left:
-        _signal(item.pid if item.pid in _members(item) else 0, item.stop_signal)
-    _wait(left, max((min(item.grace_s, _LONGEST_GRACE_S) for item in left), default=0.0))
+    leaders = [item for item in left if _leads(item)]
+    for item in leaders:
+        _signal(item.pid, item.stop_signal)
+    _wait(lambda: any(map(_leads, leaders)), max((min(item.grace_s, _LONGEST_GRACE_S) for item in leaders), default=0))
     for item in left:
         for pid in _members(item):
             _signal(pid, signal.SIGKILL)
-    _wait(left, _KILL_WAIT_S)
+    _wait(lambda: any(map(_members, left)), _KILL_WAIT_S)
     path.unlink(missing_ok=True)
     return [item.name for item in left]
 
@@ -97,14 +98,16 @@ def _members(item: Record) -> list[int]:
     return [pid for pid in pids if (stat := _stat(pid)) is not None and stat.session == item.pid]
 
 
+def _leads(item: Record) -> bool:
+    return item.pid in _members(item)
+
+
 def _signal(pid: int, number: int) -> None:
-    if pid <= 0:
-        return
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
-def _wait(items: Sequence[Record], seconds: float) -> None:
+def _wait(some_run: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while any(map(_members, items)) and time.monotonic() < deadline:
+    while some_run() and time.monotonic() < deadline:
         time.sleep(_POLL_S)

@@ -51,10 +51,10 @@ class SupervisedProcess:
         self.spec = spec
         self._policy = policy
         self._on_change = on_change
-        self._state = ProcessState.STOPPED
+        self._state = ProcessState.STARTING
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
-        self._ready: asyncio.Future[None] | None = None
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._restarts = 0
         self._in_a_row = 0
         self._last_exit: str | None = None
@@ -83,7 +83,7 @@ class SupervisedProcess:
         # The kernel ties the child to the thread that forked it, not to the process.
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError("supervised processes must be started from the main thread")
-        if self._ready is None or self._ready.done():
+        if self._ready.done():
             self._ready = asyncio.get_running_loop().create_future()
         self._in_a_row = 0
         self._set_state(ProcessState.STARTING)
@@ -95,8 +95,6 @@ class SupervisedProcess:
         Raises:
             ProcessFailed: It ended too often, or was not ready in time.
         """
-        if self._ready is None:
-            raise ProcessFailed(self.spec.name, "it was not asked to")
         await asyncio.shield(self._ready)
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -223,20 +221,19 @@ class SupervisedProcess:
             return False
 
     def _mark_ready(self) -> None:
-        if self._ready is not None and not self._ready.done():
+        if not self._ready.done():
             self._ready.set_result(None)
         self._set_state(ProcessState.READY)
 
     def _gives_up(self, overdue: bool) -> bool:
-        was_ready = self._ready is not None and self._ready.done()
-        return not was_ready and (overdue or self._in_a_row >= self._policy.start_attempts)
+        return not self._ready.done() and (overdue or self._in_a_row >= self._policy.start_attempts)
 
     def _fail(self) -> None:
         self._set_state(ProcessState.FAILED)
         self._refuse(f"{self._last_exit}. The end of its log ({self.spec.log_path}):\n{tail(self.spec.log_path)}")
 
     def _refuse(self, reason: str) -> None:
-        if self._ready is not None and not self._ready.done():
+        if not self._ready.done():
             self._ready.set_exception(ProcessFailed(self.spec.name, reason))
             self._ready.exception()  # the status tells it too: whether anybody waits is no matter
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -67,7 +66,7 @@ class Supervisor:
         self._processes: dict[str, SupervisedProcess] = {}
         self._stop_requested = asyncio.Event()
         self._hurry = asyncio.Event()
-        self._changed = asyncio.Event()
+        self._recorded: dict[str, int] = {}
         self._exit = contextlib.AsyncExitStack()
         self._started_at = time.time()
 
@@ -82,7 +81,6 @@ class Supervisor:
             stack.enter_context(self._state.lock())
             await self._end_leftovers()
             await stack.enter_async_context(serve_control(self._state.run, self._answer))
-            stack.push_async_callback(_cancel, asyncio.create_task(self._record_changes(), name="process records"))
             stack.push_async_callback(_cancel, asyncio.create_task(self._cap_logs(), name="log sizes"))
             if self._handle_signals:
                 self._take_signals(stack)
@@ -108,7 +106,7 @@ class Supervisor:
             StopRequested: A stop was requested meanwhile.
         """
         self._require_order(specs)
-        fresh = {spec.name: SupervisedProcess(spec, self._policy, self._changed.set) for spec in specs}
+        fresh = {spec.name: SupervisedProcess(spec, self._policy, self._record) for spec in specs}
         self._processes |= fresh
         await self.unless_stopped(self._bring_up(list(fresh.values())))
 
@@ -221,13 +219,16 @@ class Supervisor:
             self._progress("end what the last run left behind", None)
             await asyncio.to_thread(leftovers.end_leftovers, path)
 
-    async def _record_changes(self) -> None:
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            running = [(process.spec, pid) for process in self._processes.values() if (pid := process.pid) is not None]
-            with contextlib.suppress(OSError):  # a full disk: the kernel still ends the processes with us
-                await asyncio.to_thread(_record, self._state.run / _RECORDS, running)
+    def _record(self) -> None:
+        """Writes down what runs: a few hundred bytes, at once, so that it is on record before anything can kill us."""
+        running = {process.spec.name: pid for process in self._processes.values() if (pid := process.pid) is not None}
+        if running == self._recorded:
+            return
+        self._recorded = running
+        specs = [(self._processes[name].spec, pid) for name, pid in running.items()]
+        found = [leftovers.record(spec.name, pid, spec.stop_signal, spec.grace_s) for spec, pid in specs]
+        with contextlib.suppress(OSError):  # a full disk: the kernel still ends the processes with us
+            leftovers.write_records(self._state.run / _RECORDS, [item for item in found if item is not None])
 
     async def _cap_logs(self) -> None:
         while True:
@@ -255,11 +256,6 @@ class Supervisor:
             case _:
                 raise BackendError(f"the supervisor does not understand {request}")
         return {}
-
-
-def _record(path: Path, running: Sequence[tuple[ProcessSpec, int]]) -> None:
-    found = [leftovers.record(spec.name, pid, spec.stop_signal, spec.grace_s) for spec, pid in running]
-    leftovers.write_records(path, [item for item in found if item is not None])
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
