@@ -21,7 +21,8 @@ from aac_grpc.domain.feed import Cancel, FeedRow, Item, New, Print, RecordedFill
 from aac_grpc.domain.orders import Side
 from aac_grpc.feeds.lobster.files import Messages, Recording
 from aac_grpc.feeds.lobster.lives import OrderLives
-from aac_grpc.feeds.lobster.shadow import SIDES, Met, Shadow, shown_sides
+from aac_grpc.feeds.lobster.recorded_book import SIDES, RecordedBook, shown_sides
+from aac_grpc.feeds.shadow import Met
 
 _NEW, _REDUCE, _DELETE, _EXECUTION, _HIDDEN, _CROSS = 1, 2, 3, 4, 5, 6
 
@@ -60,7 +61,7 @@ class Translation:
         self._messages = messages
         self._unit = unit
         self._compare_from_ns = compare_from_ns
-        self._shadow = Shadow(OrderLives(messages), unit, recording.levels)
+        self._ours = RecordedBook(OrderLives(messages), unit, recording.levels)
         self._top: tuple[list[bytes], TopOfBook | None] = ([], None)
         self._aggressor_end = self._take_end = 0
         """Last rows of the aggressor and of the take that are under way."""
@@ -96,7 +97,7 @@ class Translation:
             levels = {int(level): int(quantity) for level, quantity in shown.items()}
             if side == direction and kind in (_NEW, _REDUCE, _DELETE, _EXECUTION):
                 levels[price] = levels.get(price, 0) + (-size if kind == _NEW else size)
-            resets += self._shadow.open(side, {level: quantity for level, quantity in levels.items() if quantity > 0})
+            resets += self._ours.open(side, {level: quantity for level, quantity in levels.items() if quantity > 0})
         self.counts.rows += 1
         self.counts.resets += len(resets)
         return FeedRow(0, time_ns, resets=tuple(resets))
@@ -116,7 +117,7 @@ class Translation:
         expected = self._expected(fields) if time_ns >= self._compare_from_ns else None
         resets: tuple[Reset, ...] = ()
         if row >= self._take_end and (changed or self._repair):
-            mended = self._shadow.mend(row - 1, fields, price if kind == _NEW else 0, self._repair)
+            mended = self._ours.mend(row - 1, fields, price if kind == _NEW else 0, self._repair)
             if mended:
                 resets = tuple(mended)
                 self.counts.resets += len(resets)
@@ -125,23 +126,23 @@ class Translation:
         return FeedRow(row, time_ns, items, expected, resets)
 
     def _new(self, order_ref: str, side: Side, price: int, size: int) -> tuple[Item, ...]:
-        shadow = self._shadow
-        if order_ref in shadow.orders or shadow.book.crosses(side, price):
+        ours = self._ours
+        if order_ref in ours.orders or ours.book.crosses(side, price):
             self.counts.unplaced += 1
             return ()
-        shadow.add(order_ref, side, price, size)
+        ours.add(order_ref, side, price, size)
         return (New(order_ref, side, price, size),)
 
     def _withdraw(self, order_ref: str, side: Side, price: int, size: int) -> tuple[Item, ...]:
-        shadow = self._shadow
-        order = shadow.orders.get(order_ref) or shadow.stand_in(side, price, size)
+        ours = self._ours
+        order = ours.orders.get(order_ref) or ours.stand_in(side, price, size)
         if order is None:
             self.counts.unplaced += 1
             return ()
         if size >= order.leaves:
-            shadow.cancel(order)
+            ours.cancel(order)
             return (Cancel(order.order_id),)
-        shadow.book.reduce(order, size)
+        ours.book.reduce(order, size)
         return (Reduce(order.order_id, size),)
 
     def _execution(self, row: int, direction: int) -> tuple[Item, ...]:
@@ -155,7 +156,7 @@ class Translation:
         for parts in (aggressor, at_first_price, aggressor[:1]):
             recorded = [(order_ref, size, price) for _, order_ref, size, price in parts]
             side, worst, quantity = SIDES[-direction], parts[-1][3], sum(size for _, _, size, _ in parts)
-            met = self._shadow.meets(side, worst, quantity)
+            met = self._ours.meets(side, worst, quantity)
             if [fill[1:] for fill in met] == [fill[1:] for fill in recorded]:
                 break
         if is_new:
@@ -172,7 +173,7 @@ class Translation:
         if sum(size for _, size, _ in met) < quantity:
             self.counts.unplaced += 1
             return (_print(worst * self._unit, quantity, side),)
-        self._shadow.take(side, worst, quantity)
+        self._ours.take(side, worst, quantity)
         if len(rows) != len(met):
             rows = [rows[0]] * len(met)
         fills = tuple(RecordedFill(row, ref, size) for row, (ref, size, _) in zip(rows, met, strict=True))

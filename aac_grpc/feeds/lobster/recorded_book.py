@@ -1,17 +1,14 @@
-"""Our own book beside a recording: what a venue without other orders would hold, and what it lacks of what is shown."""
+"""Our own book beside a recording, and what it lacks of what the recording shows."""
 
 from collections.abc import Iterable, Iterator
 
 from aac_grpc.domain.feed import Reset
-from aac_grpc.domain.matching import Book
 from aac_grpc.domain.orders import RestingOrder, Side
 from aac_grpc.feeds.lobster.lives import OrderLives
+from aac_grpc.feeds.shadow import ShadowBook
 
 SIDES = {1: Side.BUY, -1: Side.SELL}
 """By LOBSTER's direction."""
-
-Met = tuple[str, int, int]
-"""A fill: (order_ref, lots, ticks)."""
 
 Shown = dict[bytes, bytes]
 """Price to size of one side's levels, best first, as the file writes them; levels that are not there have size 0."""
@@ -27,7 +24,7 @@ def shown_sides(fields: list[bytes]) -> Iterator[tuple[int, Shown]]:
     yield 1, dict(zip(fields[2::4], fields[3::4], strict=True))
 
 
-class Shadow:
+class RecordedBook(ShadowBook):
     """A book that follows a recording. Prices are ticks unless a name says `file_price` (1/10,000 dollar)."""
 
     def __init__(self, lives: OrderLives, unit: int, levels: int) -> None:
@@ -38,8 +35,7 @@ class Shadow:
             unit: One tick, in 1/10,000 dollar.
             levels: Price levels a side that the recording shows.
         """
-        self.book: Book[RestingOrder] = Book()
-        self.orders: dict[str, RestingOrder] = {}
+        super().__init__()
         self._lives = lives
         self._unit = unit
         self._levels = levels
@@ -47,38 +43,11 @@ class Shadow:
         self._ticks = _Ticks(unit)
         self._anonymous = 0
 
-    def add(self, order_ref: str, side: Side, price: int, quantity: int) -> None:
-        """Puts an order at the back of its level."""
-        order = self.orders[order_ref] = RestingOrder(order_ref, side, price, quantity)
-        self.book.add(order)
-
-    def cancel(self, order: RestingOrder) -> None:
-        """Takes an order out."""
-        self.book.cancel(order)
-        del self.orders[order.order_id]
-
     def stand_in(self, side: Side, price: int, quantity: int) -> RestingOrder | None:
         """Returns the youngest anonymous order that one unknown to us must be part of."""
         level = self.book.level(side, price)
         large = [order for order in level or () if _is_anonymous(order.order_id) and order.leaves >= quantity]
         return large[-1] if large else None
-
-    def meets(self, side: Side, limit: int, quantity: int) -> list[Met]:
-        """Returns the fills that an incoming order would have, without changing anything."""
-        fills = []
-        for order in self.book.orders(side.opposite):
-            if not quantity or (order.price > limit if side is Side.BUY else order.price < limit):
-                break
-            filled = min(order.leaves, quantity)
-            fills.append((order.order_id, filled, order.price))
-            quantity -= filled
-        return fills
-
-    def take(self, side: Side, limit: int, quantity: int) -> None:
-        """Lets an incoming order trade."""
-        for fill in self.book.match(side, limit, quantity):
-            if not fill.maker.leaves:
-                del self.orders[fill.maker.order_id]
 
     def open(self, direction: int, levels: dict[int, int]) -> list[Reset]:
         """Seeds a side before the first message, from file prices and sizes."""
@@ -129,7 +98,7 @@ class Shadow:
             unshown = [p for p in ours if p not in prices and (is_whole_book or (p - worst) * direction > 0)]
             if not unshown:
                 return resets
-            resets += [self._set(side, price, []) for price in unshown]
+            resets += [self.set(side, price, []) for price in unshown]
 
     def _compose(self, direction: int, file_price: int, size: int, index: int) -> Reset | None:
         """Sets a level to the orders that can rest there after a message; None where they do already.
@@ -139,7 +108,7 @@ class Shadow:
         the recording fills later was before them.
         """
         side, price = SIDES[direction], file_price // self._unit
-        ours = [(order.order_id, order.leaves) for order in self.book.level(side, price) or ()]
+        ours = self.at(side, price)
         lives = self._lives.after(direction, file_price, index)
         known = {order_ref for order_ref, _ in ours}
         lives.sort(key=lambda life: not (life.certain or str(life.order_id) in known))
@@ -156,15 +125,7 @@ class Shadow:
         if size:
             self._anonymous += 1
             orders.append((f"{_ANONYMOUS}{self._anonymous}", size))
-        return self._set(side, price, orders) if orders != ours else None
-
-    def _set(self, side: Side, price: int, orders: list[tuple[str, int]]) -> Reset:
-        """Makes a level hold these orders in this order."""
-        for order in list(self.book.level(side, price) or ()):
-            self.cancel(order)
-        for order_ref, quantity in orders:
-            self.add(order_ref, side, price, quantity)
-        return Reset(side, price, tuple(orders))
+        return self.set(side, price, orders) if orders != ours else None
 
 
 class _Ticks(dict[bytes, int]):
