@@ -1,6 +1,15 @@
 """The class that every servicer inherits, beside the generated one."""
 
 
+from typing import Any, TypeAlias
+
+Context: TypeAlias = Any
+"""A handler's second argument, grpc.aio's ServicerContext: its type parameters differ for each method and help nobody."""
+
+Stream: TypeAlias = Any
+"""What a streaming handler yields: response messages, or `Encoded` frames of them."""
+
+
 class Servicer:
     """One gRPC service (or several) of a process: RPC to domain and back, nothing else.
 
