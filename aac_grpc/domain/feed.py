@@ -52,6 +52,7 @@ class Take:
 
     It stands in the row of its first execution. The rows of its later executions follow with their own
     expectations (and no item for it); the venue compares the k-th with the book as it was after the k-th fill.
+    Executions may share a row; it is compared after the last of them.
     """
 
     side: Side

@@ -123,11 +123,12 @@ class Feeding:
     def _awaited_at(self, row: int, as_recorded: bool) -> tuple[bool, TopOfBook | None]:
         """Returns whether a row within a take is as recorded, and the top to compare; None: the book's own."""
         awaited = self._awaited
+        fill = awaited[0]
+        as_recorded = as_recorded and (fill.row != row or fill.as_recorded)
         while len(awaited) > 1 and awaited[1].row <= row:
             del awaited[0]
-        fill = awaited[0]
-        if fill.row == row:
-            as_recorded = as_recorded and fill.as_recorded
+            fill = awaited[0]
+            as_recorded = as_recorded and (fill.row != row or fill.as_recorded)
         if len(awaited) > 1:
             return as_recorded, fill.top
         awaited.clear()
