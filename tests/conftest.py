@@ -1,0 +1,51 @@
+"""Real backends for every test that needs them: embedded ones, or those whose URLs are in the environment."""
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("AAC_SHARED") or Path(__file__).parents[2] / "shared")
+"""Recorded market data, oracle tables and scenarios; not part of the project."""
+
+URLS = ("DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")
+
+
+def free_port_offset() -> int:
+    """An offset at which every port of the platform is free, so that tests run beside a running platform."""
+    from aac_grpc.backends.ports import DEFAULT_PORTS, is_free
+
+    # Away from the offsets that people choose, and spread by process so that two test runs do not race for one.
+    candidates = (1037 + (os.getpid() * 7 + step * 101) % 4000 for step in range(40))
+    return next(offset for offset in candidates if all(is_free(port + offset) for port in DEFAULT_PORTS.values()))
+
+
+@pytest.fixture(scope="session")
+def port_offset() -> int:
+    """Added to every default port in this test run."""
+    return free_port_offset()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of recorded data; the test is skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no recorded data at {SHARED}; set AAC_SHARED to the folder that holds it")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+async def backends(
+    tmp_path_factory: pytest.TempPathFactory, port_offset: int
+) -> AsyncIterator[Mapping[str, str]]:
+    """URLs of PostgreSQL, Valkey and Kafka that serve: DATABASE_URL, REDIS_URL, KAFKA_BOOTSTRAP_SERVERS."""
+    if all(os.environ.get(name) for name in URLS):
+        yield {name: os.environ[name] for name in URLS}
+        return
+    from aac_grpc.backends.embedded import EmbeddedBackends
+    from aac_grpc.backends.state import StateDirectory
+
+    state = StateDirectory(tmp_path_factory.mktemp("backends") / "state")
+    async with EmbeddedBackends(state, port_offset) as embedded:
+        yield embedded.urls
