@@ -1,6 +1,7 @@
 """Real backends for every test that needs them: embedded ones, or those whose URLs are in the environment."""
 
 import os
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 async def backends(
-    tmp_path_factory: pytest.TempPathFactory, port_offset: int
+    port_offset: int,
 ) -> AsyncIterator[Mapping[str, str]]:
     """URLs of PostgreSQL, Valkey and Kafka that serve: DATABASE_URL, REDIS_URL, KAFKA_BOOTSTRAP_SERVERS."""
     if all(os.environ.get(name) for name in URLS):
@@ -46,6 +47,8 @@ async def backends(
     from aac_grpc.backends.embedded import EmbeddedBackends
     from aac_grpc.backends.state import StateDirectory
 
-    state = StateDirectory(tmp_path_factory.mktemp("backends") / "state")
-    async with EmbeddedBackends(state, port_offset) as embedded:
-        yield embedded.urls
+    # Not under pytest's own folder, which is closed to the account that PostgreSQL drops to.
+    with tempfile.TemporaryDirectory(prefix="aac-tests-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        async with EmbeddedBackends(StateDirectory(Path(folder, "state")), port_offset) as embedded:
+            yield embedded.urls
