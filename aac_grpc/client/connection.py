@@ -1,0 +1,140 @@
+"""One connection to the platform: channel, credentials, request ids, deadlines, retries, typed errors."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Protocol, TypeVar
+
+from aac.type.v1.page_pb2 import PageRequest, PageResponse
+from grpc import aio
+
+from aac_grpc.client.credentials import Credentials
+from aac_grpc.client.errors import Unauthenticated, from_rpc_error
+from aac_grpc.client.retry import NO_RETRY, RetryPolicy, call_with_retry
+
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+T = TypeVar("T")
+
+PAGE_SIZE = 200
+
+
+class ListRequest(Protocol):
+    """A request of a list method."""
+
+    @property
+    def page(self) -> PageRequest:
+        """Which page."""
+
+
+class ListResponse(Protocol):
+    """A response of a list method."""
+
+    @property
+    def page(self) -> PageResponse:
+        """Where the next page begins."""
+
+
+ListRequestT = TypeVar("ListRequestT", bound=ListRequest)
+ListResponseT = TypeVar("ListResponseT", bound=ListResponse)
+
+
+class Connection:
+    """Makes calls. Every failure is an `AacError`."""
+
+    def __init__(self, channel: aio.Channel, *, timeout_s: float = 10.0, retry: RetryPolicy | None = None) -> None:
+        """Wraps a channel.
+
+        Args:
+            channel: Is closed with the connection.
+            timeout_s: For a call and its retries where the caller says nothing.
+            retry: When calls that may be repeated are made again.
+        """
+        self.channel = channel
+        self.credentials = Credentials()
+        self.timeout_s = timeout_s
+        self._retry = retry or RetryPolicy()
+
+    async def unary(
+        self,
+        method: aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        timeout: float | None = None,
+        repeatable: bool = True,
+        anonymous: bool = False,
+    ) -> ResponseT:
+        """Calls a unary method.
+
+        Args:
+            method: Of a stub on this connection's channel.
+            request: Sent again as it is by each retry: its client key, where it has one, stays the same.
+            timeout: Seconds for all attempts together; None takes the connection's.
+            repeatable: The call is retried while the service is away or slow.
+            anonymous: No credential is sent.
+
+        Raises:
+            AacError: The call failed.
+        """
+        request_id = uuid.uuid4().hex
+        credentials = Credentials() if anonymous else self.credentials
+
+        async def attempt(seconds: float) -> ResponseT:
+            metadata = (*await credentials.metadata(), ("x-request-id", request_id))
+            try:
+                return await method(request, timeout=seconds, metadata=aio.Metadata(*metadata))
+            except aio.AioRpcError as error:
+                raise from_rpc_error(error) from None
+
+        return await call_with_retry(
+            lambda seconds: renewing(credentials, lambda: attempt(seconds)),
+            timeout_s=self.timeout_s if timeout is None else timeout,
+            policy=self._retry if repeatable else NO_RETRY,
+        )
+
+    async def stream_metadata(self) -> aio.Metadata:
+        """What to send when a stream is opened."""
+        return aio.Metadata(*await self.credentials.metadata(), ("x-request-id", uuid.uuid4().hex))
+
+    async def pages(
+        self,
+        method: aio.UnaryUnaryMultiCallable[ListRequestT, ListResponseT],
+        request: ListRequestT,
+        items: Callable[[ListResponseT], Iterable[T]],
+        limit: int | None,
+    ) -> AsyncIterator[T]:
+        """Yields the items of a list, page after page.
+
+        Args:
+            method: A list method.
+            request: What to list; its page is set here.
+            items: Reads the items of a response.
+            limit: How many items at most; None means all.
+        """
+        left = sys.maxsize if limit is None else limit
+        while left > 0:
+            request.page.page_size = min(PAGE_SIZE, left)
+            response = await self.unary(method, request)
+            for item in itertools.islice(items(response), left):
+                left -= 1
+                yield item
+            if not response.page.next_page_token:
+                return
+            request.page.page_token = response.page.next_page_token
+
+    async def close(self) -> None:
+        """Closes the channel; running calls end."""
+        await self.channel.close()
+
+
+async def renewing(credentials: Credentials, attempt: Callable[[], Awaitable[T]]) -> T:
+    """Makes an attempt, and once more with a fresh credential where the first was refused as unauthenticated."""
+    try:
+        return await attempt()
+    except Unauthenticated:
+        if not await credentials.renew():
+            raise
+    return await attempt()

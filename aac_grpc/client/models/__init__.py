@@ -1,0 +1,83 @@
+"""What the SDK returns: frozen records with Decimal prices and quantities and aware times."""
+
+from aac_grpc.client.models.accounts import (
+    AccountLimits,
+    AccountPerformance,
+    AccountSummary,
+    Exposure,
+    InstrumentExposure,
+    Limits,
+    Performance,
+    Position,
+)
+from aac_grpc.client.models.identity import Account, ApiKey, CreatedApiKey, Role, Tokens, User
+from aac_grpc.client.models.indicators import Indicator, IndicatorKind, Indicators
+from aac_grpc.client.models.market import (
+    Book,
+    BookLevel,
+    Candle,
+    Instrument,
+    InstrumentKind,
+    LevelChange,
+    Money,
+    Quote,
+    Side,
+    Trade,
+)
+from aac_grpc.client.models.orders import (
+    AmendedOrder,
+    CanceledOrder,
+    Execution,
+    Liquidity,
+    Order,
+    OrderState,
+    OrderType,
+    PlacedOrder,
+    RejectReason,
+    TimeInForce,
+)
+from aac_grpc.client.models.platform import Method, Overview
+from aac_grpc.client.models.topics import Topic
+
+__all__ = [
+    "Account",
+    "AccountLimits",
+    "AccountPerformance",
+    "AccountSummary",
+    "AmendedOrder",
+    "ApiKey",
+    "Book",
+    "BookLevel",
+    "CanceledOrder",
+    "Candle",
+    "CreatedApiKey",
+    "Execution",
+    "Exposure",
+    "Indicator",
+    "IndicatorKind",
+    "Indicators",
+    "Instrument",
+    "InstrumentExposure",
+    "InstrumentKind",
+    "LevelChange",
+    "Limits",
+    "Liquidity",
+    "Method",
+    "Money",
+    "Order",
+    "OrderState",
+    "OrderType",
+    "Overview",
+    "Performance",
+    "PlacedOrder",
+    "Position",
+    "Quote",
+    "RejectReason",
+    "Role",
+    "Side",
+    "TimeInForce",
+    "Tokens",
+    "Topic",
+    "Trade",
+    "User",
+]
