@@ -9,7 +9,7 @@ from typing import Any, Literal
 import grpc
 from google.protobuf.message import Message
 
-from aac_grpc.client.errors import AacError, InvalidField
+from aac_grpc.client.errors import AacError, Draining, InvalidField
 from aac_grpc.common.contract import MethodPolicy
 
 ALL_ACCOUNTS = "*"
@@ -58,18 +58,20 @@ class Call:
         metadata: What the caller sent; of repeated keys the last value.
         request_id: Names the call in logs and errors; taken from the caller's `x-request-id` where it sent a good one.
         principal: Who makes the call; anonymous until it was authenticated.
-        deadline: When the call must have ended, on the event loop's clock; None for a stream without one.
+        started_at: When it arrived, on the event loop's clock.
+        deadline: When it must have ended, on the event loop's clock; None for a stream without one.
         code: Status; OK until something else is known.
         error: Why the call failed.
+        trailers: Trailing metadata for the caller, beside the error's.
         received: Messages that came in.
         sent: Messages that went out.
     """
 
     __slots__ = (
         "_drain_callbacks",
+        "_end_at",
         "_ending",
         "_scope",
-        "charge",
         "code",
         "context",
         "deadline",
@@ -81,23 +83,27 @@ class Call:
         "request_id",
         "sent",
         "started_at",
+        "trailers",
     )
 
-    def __init__(self, policy: MethodPolicy, context: Any, metadata: dict[str, str | bytes], request_id: str) -> None:
+    def __init__(
+        self, policy: MethodPolicy, context: Any, metadata: dict[str, Any], request_id: str, started_at: float
+    ) -> None:
         self.policy = policy
         self.context: grpc.aio.ServicerContext[Any, Any] = context
         self.metadata = metadata
         self.request_id = request_id
         self.principal = ANONYMOUS
+        self.started_at = started_at
         self.deadline: float | None = None
         self.code = grpc.StatusCode.OK
         self.error: AacError | None = None
+        self.trailers: dict[str, str] = {"x-request-id": request_id}
         self.received = 0
         self.sent = 0
-        self.started_at = 0.0
-        self.charge: Any = None
         self._scope: asyncio.Timeout | None = None
-        self._ending: AacError | None = None
+        self._end_at: float | None = None
+        self._ending: Callable[[], AacError] | None = None
         self._drain_callbacks: list[Callable[[], None]] = []
 
     def account(self, request: Message) -> str:
@@ -129,17 +135,41 @@ class Call:
         """
         self._drain_callbacks.append(callback)
 
+    def drain(self) -> None:
+        """Tells the call that the server shuts down."""
+        if not self._drain_callbacks:
+            self.terminate(Draining())
+        for callback in self._drain_callbacks:
+            callback()
+
     def terminate(self, error: AacError) -> None:
         """Ends the call with this error as soon as its handler can be interrupted."""
-        if self._ending is None:
-            self._ending = error
+        self.end_at(self.started_at, lambda: error)
+
+    def end_at(self, when: float, error: Callable[[], AacError]) -> None:
+        """Ends the call with an error if it still runs at a time on the event loop's clock; the earliest time holds."""
+        if self._end_at is not None and self._end_at <= when:
+            return
+        self._end_at, self._ending = when, error
         if self._scope is not None:
-            self._scope.reschedule(asyncio.get_running_loop().time())
+            self._scope.reschedule(when)
+
+    def begin(self, scope: asyncio.Timeout) -> None:
+        """Puts the handler under a scope that can be ended."""
+        self._scope = scope
+        if self._end_at is not None:
+            scope.reschedule(self._end_at)
+
+    def finish(self) -> AacError | None:
+        """Leaves the scope; returns the error that ended it, if one did."""
+        scope, self._scope = self._scope, None
+        return self._ending() if scope is not None and scope.expired() and self._ending is not None else None
 
 
 ANONYMOUS = Principal(subject="")
 
-_current: ContextVar[Call] = ContextVar("aac_call")
+CURRENT: ContextVar[Call] = ContextVar("aac_call")
+"""Set by the adapter; read it by `current_call` or `find_call`."""
 
 
 def current_call() -> Call:
@@ -148,9 +178,9 @@ def current_call() -> Call:
     Raises:
         LookupError: The task serves none.
     """
-    return _current.get()
+    return CURRENT.get()
 
 
 def find_call() -> Call | None:
     """The call that this task serves, or None."""
-    return _current.get(None)
+    return CURRENT.get(None)

@@ -1,0 +1,59 @@
+"""One line a call: every failure, every slow or audited call, and a sample of the others."""
+
+import asyncio
+import random
+
+import grpc
+import structlog
+
+from aac_grpc.common.call import Call
+from aac_grpc.common.contract import MethodPolicy
+from aac_grpc.common.interceptors.hooks import Interceptor
+from aac_grpc.common.settings import ServiceSettings
+
+_SERVER_FAULTS = frozenset(
+    {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.UNAVAILABLE}
+)
+
+
+class AccessLog(Interceptor):
+    """Writes lines of the logger "access". Tokens, messages and other metadata are never written."""
+
+    def __init__(self, settings: ServiceSettings) -> None:
+        self._settings = settings
+
+    def for_method(self, policy: MethodPolicy) -> Interceptor:
+        """Knows what is slow for the method."""
+        return MethodAccessLog(policy, self._settings)
+
+
+class MethodAccessLog(Interceptor):
+    """Writes about the calls of one method."""
+
+    def __init__(self, policy: MethodPolicy, settings: ServiceSettings) -> None:
+        self._log = structlog.get_logger("access").bind(method=policy.path)
+        self._always = policy.audit
+        self._slow_s = float("inf") if policy.streaming else settings.access_log_slow_s
+        self._sample = settings.access_log_sample
+        self._clock = asyncio.get_running_loop().time
+
+    def on_end(self, call: Call) -> None:
+        """Writes the line, if it is due."""
+        duration = self._clock() - call.started_at
+        succeeded = call.code is grpc.StatusCode.OK
+        if succeeded and not self._always and duration < self._slow_s and random.random() >= self._sample:  # noqa: S311 no secret
+            return
+        write = self._log.warning if call.code in _SERVER_FAULTS else self._log.info
+        write(
+            "call",
+            code=call.code.name,
+            reason=call.error.reason if call.error is not None else None,
+            duration_ms=round(duration * 1000, 3),
+            request_id=call.request_id,
+            principal=call.principal.subject,
+            kind=call.principal.kind,
+            peer=call.context.peer(),
+            received=call.received,
+            sent=call.sent,
+            audit=call.policy.audit,
+        )

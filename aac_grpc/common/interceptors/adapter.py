@@ -1,0 +1,217 @@
+"""One adapter around handlers of all four arities and both shapes (async generators, and coroutines that write).
+
+It takes bytes and gives bytes: gRPC would answer garbage and oversize messages without details. A method's hooks are
+composed once, when the server starts.
+"""
+
+import asyncio
+import random
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+
+from aac_grpc.client.errors import AacError, Malformed, MessageTooLarge, UnknownMethod, to_status
+from aac_grpc.common.call import CURRENT, Call
+from aac_grpc.common.contract import MethodPolicy
+from aac_grpc.common.encoded import Encoded
+from aac_grpc.common.interceptors.drain import OpenStreams
+from aac_grpc.common.interceptors.hooks import Hooks
+from aac_grpc.common.interceptors.recovery import canceled, recover
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_log = structlog.get_logger("adapter")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_HANDLERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
+def request_id_of(metadata: dict[str, Any]) -> str:
+    """The caller's own request id where it is fit to be logged, else a new one."""
+    given = metadata.get("x-request-id")
+    if isinstance(given, str) and _REQUEST_ID.fullmatch(given):
+        return given
+    return f"{random.getrandbits(64):016x}"
+
+
+class MethodAdapter:
+    """Serves one method: hooks around its handler, bytes in and out."""
+
+    def __init__(
+        self,
+        policy: MethodPolicy,
+        handler: grpc.RpcMethodHandler[Any, Any],
+        hooks: Hooks,
+        streams: OpenStreams,
+        max_message_bytes: int,
+    ) -> None:
+        self._policy = policy
+        self._hooks = hooks
+        self._streams = streams
+        self._limit = max_message_bytes
+        self._handler: Callable[[Any, Any], Any] = next(
+            shape
+            for shape in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
+            if shape is not None
+        )
+        self._load: Callable[[bytes], Any] = handler.request_deserializer or bytes
+        self._dump: Callable[[Any], bytes] = handler.response_serializer or bytes
+        self._requests_stream = handler.request_streaming
+        self._respond = self._respond_with_stream if handler.response_streaming else self._respond_with_one
+        self._clock = asyncio.get_running_loop().time
+
+    async def serve(self, request: Any, context: Context) -> bytes | None:
+        """Serves one call; what gRPC calls."""
+        metadata = dict(context.invocation_metadata() or ())
+        call = Call(self._policy, context, metadata, request_id_of(metadata), self._clock())
+        CURRENT.set(call)
+        entered = 0
+        response: bytes | None = None
+        try:
+            async with asyncio.timeout(None) as scope:
+                call.begin(scope)
+                for hook in self._hooks.starts:
+                    if (wait := hook(call)) is not None:
+                        await wait
+                    entered += 1
+                if self._policy.streaming:
+                    with self._streams.track(call):
+                        response = await self._respond(call, request, context)
+                else:
+                    response = await self._respond(call, request, context)
+            call.code = _CODES[context.code() or 0]  # type: ignore[index]
+        except grpc.aio.AbortError:
+            # The handler has given its own status already, as a forwarder does.
+            call.code = _CODES[context.code() or 0]  # type: ignore[index]
+            raise
+        except asyncio.CancelledError:
+            call.code = canceled(call)
+            raise
+        except Exception as failure:
+            call.error = call.finish() or recover(call, failure)
+            call.code = call.error.code
+        finally:
+            call.finish()
+            self._end(call, entered)
+        if call.error is not None:
+            await self._refuse(call, call.error)
+        context.set_trailing_metadata((*(context.trailing_metadata() or ()), *call.trailers.items()))
+        return response
+
+    async def _respond_with_one(self, call: Call, request: Any, context: Context) -> bytes:
+        if self._requests_stream:
+            return self._give(call, await self._handler(self._messages(call, request), StreamContext(self, call)))
+        return self._give(call, await self._handler(await self._take(call, request), context))
+
+    async def _respond_with_stream(self, call: Call, request: Any, context: Context) -> None:
+        taken = self._messages(call, request) if self._requests_stream else await self._take(call, request)
+        handling = self._handler(taken, StreamContext(self, call))
+        if not hasattr(handling, "__aiter__"):
+            await handling
+            return
+        async with aclosing(handling):
+            async for response in handling:
+                await context.write(self._give(call, response))
+
+    async def _messages(self, call: Call, raw_messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+        async for raw in raw_messages:
+            yield await self.receive(call, raw)
+
+    async def receive(self, call: Call, raw: bytes) -> Any:
+        """Takes one message of a stream; a bad one ends the call whatever the handler makes of the exception."""
+        try:
+            return await self._take(call, raw)
+        except AacError as error:
+            call.terminate(error)
+            raise
+
+    async def send(self, call: Call, response: Any) -> None:
+        """Writes one message of a stream."""
+        await call.context.write(self._give(call, response))
+
+    async def _take(self, call: Call, raw: bytes) -> Any:
+        if len(raw) > self._limit:
+            raise MessageTooLarge(len(raw), self._limit)
+        try:
+            message = self._load(raw)
+        except DecodeError:
+            raise Malformed from None
+        call.received += 1
+        for hook in self._hooks.requests:
+            if (wait := hook(call, message)) is not None:
+                await wait
+        return message
+
+    def _give(self, call: Call, response: Any) -> bytes:
+        if type(response) is Encoded:
+            data, items = response.data, response.items
+        else:
+            data, items = self._dump(response), 1
+        call.sent += 1
+        for hook in self._hooks.responses:
+            hook(call, items)
+        return data
+
+    def _end(self, call: Call, entered: int) -> None:
+        for hook in self._hooks.ends[entered]:
+            try:
+                hook(call)
+            except Exception as failure:
+                _log.error("end hook failed", method=self._policy.path, exc_info=failure)
+
+    async def _refuse(self, call: Call, error: AacError) -> None:
+        code, message, details = to_status(error, call.request_id)
+        await call.context.abort(code, message, (*call.trailers.items(), *details))
+
+
+class StreamContext:
+    """What handlers of streams see: `read` and `write` run the hooks and take and give messages."""
+
+    def __init__(self, adapter: MethodAdapter, call: Call) -> None:
+        self._adapter = adapter
+        self._call = call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call.context, name)
+
+    async def read(self) -> Any:
+        """The next message, or `grpc.aio.EOF`."""
+        raw: Any = await self._call.context.read()
+        return raw if raw is grpc.aio.EOF else await self._adapter.receive(self._call, raw)
+
+    async def write(self, response: Any) -> None:
+        """Sends one message."""
+        await self._adapter.send(self._call, response)
+
+
+def adapt(
+    policy: MethodPolicy,
+    handler: grpc.RpcMethodHandler[Any, Any],
+    hooks: Hooks,
+    streams: OpenStreams,
+    max_message_bytes: int,
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """The handler that gRPC gets for a method."""
+    adapter = MethodAdapter(policy, handler, hooks, streams, max_message_bytes)
+    return _HANDLERS[handler.request_streaming, handler.response_streaming](adapter.serve, None, None)
+
+
+def unknown_method(path: str) -> grpc.RpcMethodHandler[Any, Any]:
+    """The handler for a path that is not served here; it fits calls of all arities."""
+
+    async def refuse(_: Any, context: Context) -> None:
+        request_id = request_id_of(dict(context.invocation_metadata() or ()))
+        code, message, details = to_status(UnknownMethod(path), request_id)
+        await context.abort(code, message, (("x-request-id", request_id), *details))
+
+    return grpc.stream_stream_rpc_method_handler(refuse, None, None)

@@ -1,0 +1,20 @@
+"""Fails fast: while a dependency that the service can't do without is known to be down, no call is begun."""
+
+from collections.abc import Sequence
+
+from aac_grpc.common.breaker import Breaker, Breakers
+from aac_grpc.common.call import Call
+from aac_grpc.common.interceptors.hooks import Interceptor
+
+
+class RequiredDependencies(Interceptor):
+    """Refuses calls while a required dependency's breaker is open; a half-open one lets them through to probe it."""
+
+    def __init__(self, breakers: Breakers, required: Sequence[str]) -> None:
+        self._required: tuple[Breaker, ...] = tuple(breakers.get(name) for name in required)
+
+    def on_start(self, call: Call) -> None:
+        """Looks at each breaker."""
+        for breaker in self._required:
+            if breaker.is_open:
+                raise breaker.refusal()

@@ -1,0 +1,53 @@
+"""Field rules of the contract (protovalidate), all violations at once."""
+
+import re
+from typing import Any
+
+import protovalidate
+from google.protobuf.message import Message
+
+from aac_grpc.client.errors import FieldViolation, InvalidFields
+from aac_grpc.common.call import Call
+from aac_grpc.common.contract import MethodPolicy
+from aac_grpc.common.interceptors.hooks import Interceptor
+
+_NAMED_FIELD = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*): (.+)", re.DOTALL)
+
+
+class Validation(Interceptor):
+    """Refuses messages that break the rules that stand beside their fields."""
+
+    def __init__(self) -> None:
+        self._validator = protovalidate.Validator()
+
+    def for_method(self, policy: MethodPolicy) -> Interceptor:
+        """Compiles the request's rules before the first call."""
+        self._validator.collect_violations(policy.request_type())
+        return self
+
+    def on_request(self, call: Call, message: Message) -> None:
+        """Checks one message."""
+        if violations := self._validator.collect_violations(message):
+            raise InvalidFields(map(field_violation, violations))
+
+
+def field_violation(violation: Any) -> FieldViolation:
+    """The violation in our words. A rule of a whole message whose text begins with "field: " is about that field."""
+    path, text = field_path(violation.proto.field), violation.proto.message
+    if named := _NAMED_FIELD.fullmatch(text):
+        field, text = named.groups()
+        path = f"{path}.{field}" if path else field
+    return FieldViolation(path, text)
+
+
+def field_path(path: Any) -> str:
+    """Writes a rule's field path, such as "orders[3].price" or `labels["region"]`."""
+    if path is None:
+        return ""
+    written = ""
+    for element in path.elements:
+        written += ("." if written else "") + element.field_name
+        if element.subscript is not None:
+            key = element.subscript.value
+            written += f'["{key}"]' if isinstance(key, str) else f"[{key}]"
+    return written
