@@ -11,9 +11,9 @@ and lets `page.cut` take off the one too many:
 import binascii
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 from zlib import crc32
 
 from aac.type.v1.page_pb2 import PageRequest, PageResponse
@@ -81,6 +81,28 @@ class Page:
             return items, PageResponse()
         shown = items[: self.size]
         return shown, PageResponse(next_page_token=_format(self.query, key(shown[-1])))
+
+
+class Paged(Protocol):
+    """A request or an answer of a list method."""
+
+    @property
+    def page(self) -> Any:
+        """Its page field."""
+
+
+Asked = TypeVar("Asked", bound=Paged)
+Answered = TypeVar("Answered", bound=Paged)
+
+
+async def each_page(method: Callable[[Asked], Awaitable[Answered]], request: Asked) -> AsyncIterator[Answered]:
+    """Calls a list method again and again until there are no more items; the request's page token is moved on."""
+    while True:
+        answer = await method(request)
+        yield answer
+        request.page.page_token = answer.page.next_page_token
+        if not request.page.page_token:
+            return
 
 
 def _format(checksum: int, key: Key) -> str:

@@ -24,7 +24,8 @@ from aac_grpc.servicers.auth.tokens import AccessTokens
 
 async def build(resources: Resources) -> Sequence[Servicer]:
     """Composes auth-service, and makes at the first start what it cannot be without: keys and an administrator."""
-    settings, database, clock = AuthSettings.of(resources), resources.database, resources.clock
+    settings, database, clock = resources.settings, resources.database, resources.clock
+    assert isinstance(settings, AuthSettings)
     ring = KeyRing(
         database, clock, settings.derive_key("signing keys"), timedelta(seconds=settings.signing_key_lifetime_s)
     )
@@ -93,5 +94,4 @@ service = Service(
     settings=AuthSettings,
     build=build,
     migrations="aac_grpc.servicers.auth.migrations",
-    requires=("postgresql",),
 )

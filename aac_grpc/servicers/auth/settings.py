@@ -13,7 +13,7 @@ class AuthSettings(ServiceSettings):
 
     mesh_secret: SecretStr = Field(
         SecretStr(""),
-        description="Secret of the installation, which services' secrets and the encryption of signing keys derive from.",
+        description="Secret of the installation; services' secrets and the encryption of signing keys derive from it.",
     )
     access_token_lifetime_s: int = Field(300, ge=10, le=3600, description="How long an access token lives.")
     refresh_token_lifetime_s: int = Field(7 * 86_400, ge=60, description="How long a refresh token lives unless used.")
