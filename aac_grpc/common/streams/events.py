@@ -176,7 +176,7 @@ class EventSubscription(Subscription):
         self.position = Position(self.topic.epoch, sequence)
         self._mistrusted = False
         self._claims_since = None
-        self._caught_up = False
+        self._caught_up = sequence >= self.topic.sequence
 
     def _gap(self, here: Position, sequence: int) -> Encoded:
         """Says what lies between `here` and `sequence`: nothing that has a number where the epoch is new."""

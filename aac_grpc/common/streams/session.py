@@ -55,7 +55,7 @@ class StreamSession:
         self._waiter: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._conflated = 0
-        self._beat_due = self._draining = self._closed = False
+        self._beat_due = self._started = self._draining = self._closed = False
 
     @property
     def heartbeat(self) -> float:
@@ -94,9 +94,13 @@ class StreamSession:
             subscription = EventSubscription(self, topic, resume, accept, snapshot, history)
         if not self._closed:
             self._subscriptions[subscription] = None
-            topic.join(subscription)
-            subscription.wake()
+            if self._started:
+                self._join(subscription)
         return subscription
+
+    def _join(self, subscription: Subscription) -> None:
+        subscription.topic.join(subscription)
+        subscription.wake()
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Takes a topic out of the stream; no frame of it comes any more."""
@@ -139,7 +143,11 @@ class StreamSession:
         """
         metrics.SESSIONS.inc()
         self._arm()
+        self._started = True
         try:
+            # Only now, so that a session whose handler fails before it sends anything leaves nothing behind.
+            for subscription in self._subscriptions:
+                self._join(subscription)
             while not self._closed:
                 if (urgent := self._urgent()) is not None:
                     yield urgent
