@@ -24,8 +24,8 @@ def test_a_trade_of_the_next_interval_closes_the_candle() -> None:
     builder = CandleBuilder(MINUTE_NS)
     assert builder.add(MINUTE_NS - 1, 10, 1) is None
     closed = builder.add(MINUTE_NS, 12, 1)
-    assert closed is not None and closed.closed and closed.close == 10
-    assert builder.current is not None and builder.current.start_ns == MINUTE_NS and not builder.current.closed
+    assert closed == Candle(0, MINUTE_NS, 10, 10, 10, 10, 1, 10, 1, closed=True)
+    assert builder.current == Candle(MINUTE_NS, MINUTE_NS, 12, 12, 12, 12, 1, 12, 1, closed=False)
 
 
 def test_time_alone_closes_a_candle() -> None:
@@ -33,7 +33,7 @@ def test_time_alone_closes_a_candle() -> None:
     builder.add(5, 10, 1)
     assert builder.close_until(SECOND_NS - 1) is None
     closed = builder.close_until(SECOND_NS)
-    assert closed is not None and closed.closed
+    assert closed == Candle(0, SECOND_NS, 10, 10, 10, 10, 1, 10, 1, closed=True)
     assert builder.current is None
     assert builder.close_until(9 * SECOND_NS) is None
 

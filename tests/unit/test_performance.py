@@ -5,7 +5,10 @@ from math import inf, isnan
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aac_grpc.domain.events import Trade
+from aac_grpc.domain.orders import Side
 from aac_grpc.domain.performance import ExecutionRecord, performance_of
+from tests.unit.market import BUY, MONEY, SELL, Market
 
 
 def executions(*realized: int, symbol: str = "GOOG", fee: int = 0) -> list[ExecutionRecord]:
@@ -16,8 +19,9 @@ def executions(*realized: int, symbol: str = "GOOG", fee: int = 0) -> list[Execu
 def test_nothing_executed_has_no_rates_and_no_times() -> None:
     total = performance_of([]).total
     assert (total.executions, total.realized_pnl, total.turnover, total.max_drawdown) == (0, 0, 0, 0)
-    assert isnan(total.win_rate) and isnan(total.profit_factor)
-    assert total.first_ns is None and total.last_ns is None
+    assert isnan(total.win_rate)
+    assert isnan(total.profit_factor)
+    assert (total.first_ns, total.last_ns) == (None, None)
 
 
 def test_wins_losses_and_rates_count_only_what_closed() -> None:
@@ -64,3 +68,29 @@ def test_money_is_exact_at_any_size(realized: list[int]) -> None:
         peak = max(peak, equity)
         drawdown = max(drawdown, peak - equity)
     assert total.max_drawdown == drawdown
+
+
+@given(st.lists(st.tuples(st.sampled_from([BUY, SELL]), st.integers(1, 9), st.integers(95, 105)), max_size=30))
+def test_realized_profit_is_what_the_venue_says_and_what_cash_shows_once_flat(
+    orders: list[tuple[Side, int, int]],
+) -> None:
+    market = Market()
+    market.account("alice", dollars=1_000, allow_short=True)
+    market.flow()
+    held = 0
+    for number, (side, quantity, price) in enumerate(orders):
+        held += quantity if side is BUY else -quantity
+        market.place("flow", f"f{number}", side.opposite, quantity, price)
+        market.place("alice", f"a{number}", side, quantity, price)
+    if held:
+        side = SELL if held > 0 else BUY
+        market.place("flow", "flat", side.opposite, abs(held), 100)
+        market.place("alice", "flat", side, abs(held), 100)
+    records = [
+        ExecutionRecord(event.symbol, event.notional, event.taker.realized_pnl, event.time_ns)
+        for event in market.events
+        if isinstance(event, Trade)
+    ]
+    alice = market.venue.account_state("alice")
+    assert alice is not None
+    assert performance_of(records).total.realized_pnl == alice.realized_pnl == alice.cash - 1_000 * MONEY

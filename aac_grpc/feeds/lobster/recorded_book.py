@@ -69,7 +69,9 @@ class RecordedBook(ShadowBook):
             if shown == before and not repair:
                 continue
             self._shown[direction] = shown
-            if shown.keys() != before.keys():
+            new_level = b"%d" % entered
+            # A new order's level only pushes others out of view; any other change may bring stale ones into it.
+            if shown.keys() != before.keys() and (new_level in before or new_level not in shown):
                 resets += self._drop_unshown(direction, shown)
             for text in shown if repair else [text for text in shown if shown[text] != before.get(text)]:
                 price, size = int(text), int(shown[text])

@@ -152,10 +152,11 @@ class Translation:
         aggressor = self._aggressor(row - 1)
         is_new = row > self._aggressor_end
         self._aggressor_end = aggressor[-1][0]
+        side, worst_of = SIDES[-direction], max if direction == -1 else min
         at_first_price = [part for part in aggressor if part[3] == aggressor[0][3]]
         for parts in (aggressor, at_first_price, aggressor[:1]):
             recorded = [(order_ref, size, price) for _, order_ref, size, price in parts]
-            side, worst, quantity = SIDES[-direction], parts[-1][3], sum(size for _, _, size, _ in parts)
+            worst, quantity = worst_of(part[3] for part in parts), sum(part[2] for part in parts)
             met = self._ours.meets(side, worst, quantity)
             if [fill[1:] for fill in met] == [fill[1:] for fill in recorded]:
                 break
