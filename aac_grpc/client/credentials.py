@@ -37,6 +37,10 @@ class ApiKeyCredentials(Credentials):
     async def metadata(self) -> Metadata:
         return self._metadata
 
+    async def renew(self) -> bool:
+        """The gateway exchanges the key again: a stream outlives the token that it was opened with."""
+        return True
+
 
 class TokenCredentials(Credentials):
     """Sends an access token that somebody else keeps fresh."""
@@ -48,6 +52,9 @@ class TokenCredentials(Credentials):
     async def metadata(self) -> Metadata:
         token = self._token if isinstance(self._token, str) else self._token()
         return (("authorization", f"Bearer {token}"),)
+
+    async def renew(self) -> bool:
+        return not isinstance(self._token, str)
 
 
 class SessionCredentials(Credentials):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from aac.marketdata.v1 import marketdata_pb2, marketdata_pb2_grpc
 from aac.type.v1 import stream_pb2
@@ -20,7 +20,7 @@ from aac_grpc.client.models._record import to_duration
 from aac_grpc.client.models.market import LevelChange, Quote, Trade
 from aac_grpc.client.models.topics import Topic
 from aac_grpc.client.reconnect import ReconnectingStream, ReconnectPolicy
-from aac_grpc.client.resume import Position, is_about_a_key
+from aac_grpc.client.resume import Position, Step, is_about_a_key
 from aac_grpc.client.updates import DepthUpdate, Gap, MarketUpdate, QuoteUpdate, SubscriptionRefused, TradesUpdate
 
 Request = marketdata_pb2.StreamRequest
@@ -37,7 +37,7 @@ class _Subscription:
     def __init__(self, venue: str, symbol: str, topic: Topic) -> None:
         self.venue, self.symbol, self.topic = venue, symbol, topic
         self.id = f"{topic}:{symbol}:{venue}"[:64]
-        self.position = Position(topic.to_wire())
+        self.position: Position[Any] = Position(topic.to_wire())
         self.sent_on: MarketCall | None = None
 
     def message(self) -> marketdata_pb2.Subscription:
@@ -148,6 +148,8 @@ class MarketStream:
                 elif is_about_a_key(frame.header):
                     for update in await self._take(frame):
                         yield update
+                elif subscription := self._subscriptions.get(_key_of(frame.header)):
+                    subscription.position.begin(frame.header)
 
     def _refusals(self, header: StreamHeader) -> Iterator[MarketUpdate]:
         refused = [found for found in self._subscriptions.values() if found.id == header.item_id]
@@ -159,18 +161,19 @@ class MarketStream:
 
     async def _take(self, frame: Response) -> list[MarketUpdate]:
         header = frame.header
-        subscription = self._subscriptions.get((header.venue, header.key, header.topic))
+        subscription = self._subscriptions.get(_key_of(header))
         if subscription is None:
             return []
-        step = subscription.position.advance(header, len(frame.trades) + len(frame.levels) + len(frame.quotes))
+        step = subscription.position.advance(header, frame.trades or frame.quotes or frame.levels)
         updates: list[MarketUpdate] = []
         if step.missed is not None:
             topic = subscription.topic
             updates.append(Gap(header.venue, header.key, topic, step.missed.first, step.missed.last))
-            if topic is Topic.DEPTH and header.kind == stream_pb2.FRAME_KIND_UPDATE:
+            if topic is Topic.DEPTH and not step.announced:
                 await self._begin_again(subscription)
                 return updates
-        return [*updates, *_content(frame, step.fresh)]
+        updates.extend(_content(header, step))
+        return updates
 
     async def _begin_again(self, subscription: _Subscription) -> None:
         """Asks for a snapshot: a book can't be kept over a hole that the service did not announce."""
@@ -184,16 +187,19 @@ def _key(subscription: _Subscription) -> tuple[str, str, int]:
     return subscription.venue, subscription.symbol, subscription.topic.to_wire()
 
 
-def _content(frame: Response, fresh: int) -> Iterable[MarketUpdate]:
-    header = frame.header
-    if frame.trades and fresh:
-        yield TradesUpdate(header.venue, header.key, tuple(map(Trade.from_wire, frame.trades[-fresh:])))
-    if frame.quotes and fresh:
-        yield QuoteUpdate(header.venue, header.key, Quote.from_wire(frame.quotes[-1]))
-    snapshot = header.kind == stream_pb2.FRAME_KIND_SNAPSHOT and header.topic == stream_pb2.TOPIC_DEPTH
-    if snapshot or (frame.levels and fresh):
-        changes = tuple(map(LevelChange.from_wire, frame.levels[-fresh:] if fresh else ()))
-        yield DepthUpdate(header.venue, header.key, changes, snapshot, header.sequence)
+def _key_of(header: StreamHeader) -> tuple[str, str, int]:
+    return header.venue, header.key, header.topic
+
+
+def _content(header: StreamHeader, step: Step[Any]) -> Iterator[MarketUpdate]:
+    venue, symbol = header.venue, header.key
+    if header.topic == stream_pb2.TOPIC_DEPTH and (step.fresh or step.snapshot):
+        changes = tuple(map(LevelChange.from_wire, step.fresh))
+        yield DepthUpdate(venue, symbol, changes, step.snapshot, header.sequence)
+    elif header.topic == stream_pb2.TOPIC_TRADES and step.fresh:
+        yield TradesUpdate(venue, symbol, tuple(map(Trade.from_wire, step.fresh)))
+    elif header.topic == stream_pb2.TOPIC_QUOTES and step.fresh:
+        yield QuoteUpdate(venue, symbol, Quote.from_wire(step.fresh[-1]))
 
 
 async def _write(call: MarketCall, request: Request) -> None:

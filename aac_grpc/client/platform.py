@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable
 from functools import cached_property
 
+from aac.event.v1.event_pb2 import Event
 from aac.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from aac.type.v1 import stream_pb2
 
@@ -52,7 +53,7 @@ class PlatformCalls(Calls):
             on_disconnect: Told each time that a connection ended: why, or None when the service said goodbye.
         """
         wanted = list(types)
-        positions: dict[str, Position] = {}
+        positions: dict[str, Position[Event]] = {}
 
         async def open_call() -> Call[gateway_pb2.WatchEventsResponse]:
             points = [position.resume_point(key) for key, position in positions.items()]
@@ -72,11 +73,12 @@ class PlatformCalls(Calls):
                 header = frame.header
                 if not is_about_a_key(header):
                     for point in header.resume:
-                        positions[point.key] = Position(stream_pb2.TOPIC_EVENTS, point.epoch, point.sequence)
+                        if point.epoch:
+                            positions[point.key] = Position(stream_pb2.TOPIC_EVENTS, point.epoch, point.sequence)
                     continue
                 position = positions.setdefault(header.key, Position(stream_pb2.TOPIC_EVENTS))
-                step = position.advance(header, len(frame.events))
+                step = position.advance(header, frame.events)
                 if step.missed is not None:
                     yield Gap(venue, header.key, Topic.EVENTS, step.missed.first, step.missed.last)
-                if step.fresh and frame.events:
-                    yield EventsUpdate(header.key, tuple(frame.events), header.sequence)
+                if step.fresh:
+                    yield EventsUpdate(header.key, tuple(step.fresh), header.sequence)

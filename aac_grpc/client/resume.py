@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from aac.type.v1 import stream_pb2
 from aac.type.v1.stream_pb2 import ResumePoint, StreamHeader
 
+EntryT = TypeVar("EntryT")
+
 _STATE_TOPICS = frozenset({stream_pb2.TOPIC_QUOTES})
 # Filters, and the broker itself, leave holes among the offsets of domain events.
 _SKIPPING_TOPICS = _STATE_TOPICS | {stream_pb2.TOPIC_EVENTS}
+_OF_A_KEY = frozenset({stream_pb2.FRAME_KIND_SNAPSHOT, stream_pb2.FRAME_KIND_UPDATE, stream_pb2.FRAME_KIND_GAP})
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,73 +26,85 @@ class Missed:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Generic[EntryT]):
     """What a frame brings."""
 
-    fresh: int
-    """How many of its last entries are new."""
+    fresh: Sequence[EntryT] = ()
+    """Its new entries; for a snapshot that came in parts, those of all parts."""
+    snapshot: bool = False
+    """They are the full state."""
     missed: Missed | None = None
-    """What lies between the frame before and this one."""
+    """What lies between what came before and this frame."""
+    announced: bool = True
+    """The service itself said what is missed, and sends a snapshot where the topic has one."""
 
 
-class Position:
+class Position(Generic[EntryT]):
     """Where one key and topic stands."""
-
-    __slots__ = ("epoch", "sequence", "topic")
 
     def __init__(self, topic: Any, epoch: int = 0, sequence: int = 0) -> None:
         """Begins at a point; epoch 0 is before the first frame."""
         self.topic = topic
         self.epoch = epoch
         self.sequence = sequence
+        self._parts: list[EntryT] = []
 
     def resume_point(self, key: str) -> ResumePoint | None:
-        """Where to go on; None before the first frame."""
+        """Where a new connection goes on; None before the first frame. It gets a snapshot anew, from its first part."""
+        self._parts.clear()
         if not self.epoch:
             return None
         return ResumePoint(key=key, topic=self.topic, epoch=self.epoch, sequence=self.sequence)
 
-    def advance(self, header: StreamHeader, entries: int) -> Step:
+    def begin(self, header: StreamHeader) -> None:
+        """Takes a heartbeat that says where the key begins, before its first event."""
+        if not self.epoch and header.epoch:
+            self._move(header)
+
+    def advance(self, header: StreamHeader, entries: Sequence[EntryT]) -> Step[EntryT]:
         """Takes a frame of this key and topic.
 
         Args:
             header: Its header.
-            entries: How many entries it carries, one a sequence; the last one's is the header's.
+            entries: What it carries; in an UPDATE one entry a sequence, the last one's is the header's.
         """
         match header.kind:
             case stream_pb2.FRAME_KIND_SNAPSHOT:
-                self._move(header.epoch, header.sequence)
-                return Step(entries)
+                return self._snapshot(header, entries)
             case stream_pb2.FRAME_KIND_GAP:
-                self._move(header.epoch, max(header.gap_last, header.sequence))
-                return Step(entries, Missed(header.gap_first, header.gap_last))
+                self._move(header)
+                return Step(missed=Missed(header.gap_first, header.gap_last))
             case stream_pb2.FRAME_KIND_UPDATE:
                 return self._update(header, entries)
-        return Step(0)
+        return Step()
 
-    def _update(self, header: StreamHeader, entries: int) -> Step:
+    def _snapshot(self, header: StreamHeader, entries: Sequence[EntryT]) -> Step[EntryT]:
+        if not header.epoch:  # more parts follow; the last one has the numbers
+            self._parts.extend(entries)
+            return Step()
+        self._move(header)
+        whole = [*self._parts, *entries]
+        self._parts.clear()
+        return Step(whole, snapshot=True)
+
+    def _update(self, header: StreamHeader, entries: Sequence[EntryT]) -> Step[EntryT]:
         epoch, last = self.epoch, self.sequence
-        state = self.topic in _STATE_TOPICS
-        if epoch == header.epoch and (header.sequence < last or (header.sequence == last and not state)):
-            return Step(0)
-        self._move(header.epoch, header.sequence)
-        if not epoch:
+        if epoch == header.epoch and header.sequence <= last:
+            return Step()
+        self._move(header)
+        if not epoch or self.topic in _STATE_TOPICS:
             return Step(entries)
         if epoch != header.epoch:
-            return Step(entries, None if state else Missed(0, 0))
+            return Step(entries, missed=Missed(0, 0), announced=False)
         if self.topic in _SKIPPING_TOPICS:
             return Step(entries)
-        first = header.sequence - entries + 1
+        first = header.sequence - len(entries) + 1
         if first > last + 1:
-            return Step(entries, Missed(last + 1, first - 1))
-        return Step(header.sequence - last)
+            return Step(entries, missed=Missed(last + 1, first - 1), announced=False)
+        return Step(entries[last + 1 - first :])
 
-    def _move(self, epoch: int, sequence: int) -> None:
-        self.epoch = epoch
-        self.sequence = sequence
-
-
-_OF_A_KEY = frozenset({stream_pb2.FRAME_KIND_SNAPSHOT, stream_pb2.FRAME_KIND_UPDATE, stream_pb2.FRAME_KIND_GAP})
+    def _move(self, header: StreamHeader) -> None:
+        self.epoch, self.sequence = header.epoch, header.sequence
 
 
 def is_about_a_key(header: StreamHeader) -> bool:

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from aac.trading.v1 import trading_pb2, trading_pb2_grpc
+from aac.trading.v1.order_pb2 import Order as WireOrder
 from aac.type.v1 import stream_pb2
 from aac.type.v1.money_pb2 import Money as WireMoney
 
@@ -208,7 +209,8 @@ class TradingCalls(Calls):
         on_disconnect: Callable[[AacError | None], None] | None = None,
     ) -> AsyncGenerator[OrdersUpdate | Gap, None]:
         """Yields the open orders as a snapshot, then each change; reconnects and resumes by itself."""
-        position, key = StreamPosition(stream_pb2.TOPIC_ORDERS), account
+        position: StreamPosition[WireOrder] = StreamPosition(stream_pb2.TOPIC_ORDERS)
+        key = account
 
         async def open_call() -> Call[trading_pb2.WatchOrdersResponse]:
             request = trading_pb2.WatchOrdersRequest(venue=venue, account_id=account, resume=position.resume_point(key))
@@ -223,13 +225,12 @@ class TradingCalls(Calls):
                 if not is_about_a_key(header):
                     continue
                 key = header.key
-                step = position.advance(header, len(frame.orders))
+                step = position.advance(header, frame.orders)
                 if step.missed is not None:
                     yield Gap(header.venue, key, Topic.ORDERS, step.missed.first, step.missed.last)
-                snapshot = header.kind == stream_pb2.FRAME_KIND_SNAPSHOT
-                if snapshot or (step.fresh and frame.orders):
-                    orders = tuple(map(Order.from_wire, frame.orders[-step.fresh :] if step.fresh else ()))
-                    yield OrdersUpdate(header.venue, key, orders, snapshot, header.sequence)
+                if step.snapshot or step.fresh:
+                    orders = tuple(map(Order.from_wire, step.fresh))
+                    yield OrdersUpdate(header.venue, key, orders, step.snapshot, header.sequence)
 
 
 def _either_id(order_id: str, client_order_id: str) -> dict[str, Any]:
