@@ -90,14 +90,22 @@ class AccountPerformance:
     instruments: dict[str, Performance] = field(default_factory=dict)
     """By symbol, in the order of their first executions."""
 
+    def add(self, execution: ExecutionRecord) -> None:
+        """Counts in the next execution, in the order of execution."""
+        self.total.add(execution)
+        instrument = self.instruments.get(execution.symbol)
+        if instrument is None:
+            instrument = self.instruments[execution.symbol] = Performance(execution.symbol)
+        instrument.add(execution)
+
+    def add_all(self, executions: Iterable[ExecutionRecord]) -> None:
+        """Counts in executions given in the order of execution."""
+        for execution in executions:
+            self.add(execution)
+
 
 def performance_of(executions: Iterable[ExecutionRecord]) -> AccountPerformance:
     """Returns the performance of executions given in the order of execution."""
     performance = AccountPerformance()
-    for execution in executions:
-        performance.total.add(execution)
-        instrument = performance.instruments.get(execution.symbol)
-        if instrument is None:
-            instrument = performance.instruments[execution.symbol] = Performance(execution.symbol)
-        instrument.add(execution)
+    performance.add_all(executions)
     return performance

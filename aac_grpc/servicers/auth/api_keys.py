@@ -11,7 +11,6 @@ from typing import Any
 from aac_grpc.client.errors import NotFound, Unauthenticated
 from aac_grpc.common.database import Database, Transaction
 from aac_grpc.common.paging import MAX_INTEGER, Page
-from aac_grpc.domain.permissions import ALL_ACCOUNTS
 from aac_grpc.servicers.auth.directory import Directory
 from aac_grpc.servicers.auth.tokens import AccessToken, AccessTokens, Credential
 
@@ -119,10 +118,10 @@ class ApiKeys:
         if owner is None or owner.disabled or not key.is_live(now):
             reason = "REVOKED_TOKEN" if key.is_live(now) or key.revoked_at else "EXPIRED_TOKEN"
             raise Unauthenticated("the API key was revoked or has expired", reason=reason)
-        held = owner.identity()
-        accounts = key.account_ids if ALL_ACCOUNTS in held.accounts else set(key.account_ids) & set(held.accounts)
-        identity = replace(held, scopes=set(key.scopes) & set(held.scopes), accounts=accounts)
-        return self._tokens.mint(identity, Credential(key.key_id, secrets.token_hex(8)), now)
+        held = owner.principal()
+        accounts = frozenset(filter(held.may_act_on, key.account_ids))
+        caller = replace(held, scopes=held.scopes & set(key.scopes), accounts=accounts)
+        return self._tokens.mint(caller, Credential(key.key_id, secrets.token_hex(8)), now)
 
 
 def new_key_id() -> str:

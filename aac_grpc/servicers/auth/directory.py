@@ -9,10 +9,10 @@ from typing import Any
 from psycopg.errors import UniqueViolation
 
 from aac_grpc.client.errors import AlreadyExists, InvalidField
+from aac_grpc.common.call import Principal
 from aac_grpc.common.database import Database, Transaction
 from aac_grpc.common.paging import Page
 from aac_grpc.domain.permissions import ROLE_SCOPES, Role, accounts_of
-from aac_grpc.servicers.auth.tokens import Identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +32,16 @@ class User:
     firm_account_ids: tuple[str, ...] = ()
     """All accounts of the firm, where the role acts on them."""
 
-    def identity(self) -> Identity:
+    def principal(self) -> Principal:
         """What the user's tokens say."""
-        return Identity(
+        return Principal(
             subject=self.user_id,
-            kind="user",
             username=self.username,
+            kind="user",
             firm_id=self.firm_id,
             plan=self.plan,
             scopes=ROLE_SCOPES[self.role],
-            accounts=accounts_of(self.role, self.account_ids, self.firm_account_ids),
+            accounts=frozenset(accounts_of(self.role, self.account_ids, self.firm_account_ids)),
         )
 
 

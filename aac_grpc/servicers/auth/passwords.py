@@ -21,6 +21,10 @@ class Passwords:
         """Makes the hash that unknown users are compared with."""
         self._nobodys = await self.hash(secrets.token_urlsafe(32))
 
+    def close(self) -> None:
+        """Ends the threads."""
+        self._executor.close()
+
     async def hash(self, password: str) -> str:
         """Returns the hash of a new password, salted, in PHC format."""
         return await self._executor.run(self._hasher.hash, password)

@@ -5,9 +5,10 @@ import secrets
 from datetime import datetime
 
 from aac_grpc.client.errors import Unauthenticated
+from aac_grpc.common.call import Principal
 from aac_grpc.common.identity import derive_service_secret
 from aac_grpc.domain.permissions import ALL_ACCOUNTS, INTERNAL
-from aac_grpc.servicers.auth.tokens import AccessToken, AccessTokens, Credential, Identity
+from aac_grpc.servicers.auth.tokens import AccessToken, AccessTokens, Credential
 
 SERVICE_SCOPES = {
     "api-gateway": {INTERNAL, "market:read", "orders:read", "accounts:read", "risk:read"},
@@ -42,13 +43,12 @@ class ServiceIdentities:
         expected = derive_service_secret(self._mesh_secret, service)
         if not hmac.compare_digest(expected.encode(), secret.encode()) or service not in SERVICE_SCOPES:
             raise Unauthenticated("service and secret do not match", reason="WRONG_CREDENTIALS")
-        identity = Identity(
+        accounts = {ALL_ACCOUNTS} if service in _ACT_ON_ACCOUNTS else set()
+        caller = Principal(
             subject=service,
-            kind="service",
             username=service,
-            firm_id="",
-            plan="",
-            scopes=SERVICE_SCOPES[service],
-            accounts=[ALL_ACCOUNTS] if service in _ACT_ON_ACCOUNTS else [],
+            kind="service",
+            scopes=frozenset(SERVICE_SCOPES[service]),
+            accounts=frozenset(accounts),
         )
-        return self._tokens.mint(identity, Credential(service, secrets.token_hex(8)), now)
+        return self._tokens.mint(caller, Credential(service, secrets.token_hex(8)), now)

@@ -76,6 +76,10 @@ class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
         self._services = services
         self._sessions = sessions
 
+    async def stop(self) -> None:
+        """Ends the threads that hash passwords."""
+        self._passwords.close()
+
     async def Login(self, request: LoginRequest, context: Context) -> LoginResponse:
         signed_in = await self._sessions.login(request.username, request.password)
         return LoginResponse(tokens=to_token_pair(signed_in), user=to_user(signed_in.user))

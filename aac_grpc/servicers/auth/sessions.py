@@ -180,7 +180,7 @@ class Sessions:
 
     def _signed_in(self, user: User, refreshed: _Refreshed) -> SignedIn:
         credential = Credential(refreshed.family_id, sha256(refreshed.token.encode()).hexdigest()[:16])
-        access = self._tokens.mint(user.identity(), credential, refreshed.issued_at)
+        access = self._tokens.mint(user.principal(), credential, refreshed.issued_at)
         return SignedIn(user, access, refreshed.token, refreshed.expires_at)
 
 

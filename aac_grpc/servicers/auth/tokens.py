@@ -1,25 +1,11 @@
 """Access tokens: what a caller's JWT says."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from aac_grpc.common.call import Principal
+from aac_grpc.common.tokens import claims_of
 from aac_grpc.servicers.auth.signing import KeyRing
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Whom a token speaks for, and what that one may do."""
-
-    subject: str
-    """Id of the user or name of the service."""
-    kind: str
-    """"user" or "service"."""
-    username: str
-    firm_id: str
-    plan: str
-    scopes: Collection[str]
-    accounts: Collection[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +42,10 @@ class AccessTokens:
         self._issuer = issuer
         self._lifetime = lifetime
 
-    def mint(self, identity: Identity, credential: Credential, issued_at: datetime) -> AccessToken:
+    def mint(self, caller: Principal, credential: Credential, issued_at: datetime) -> AccessToken:
         """Returns a token; the same arguments give the same one as long as the signing key is the same."""
-        issued = int(issued_at.timestamp())
-        expires_at = datetime.fromtimestamp(issued, issued_at.tzinfo) + self._lifetime
-        claims = {
-            "iss": self._issuer,
-            "sub": identity.subject,
-            "usr": identity.username,
-            "knd": identity.kind,
-            "firm": identity.firm_id,
-            "plan": identity.plan,
-            "scopes": sorted(identity.scopes),
-            "accounts": sorted(identity.accounts),
-            "iat": issued,
-            "exp": int(expires_at.timestamp()),
-            "jti": str(credential),
-        }
+        issued = issued_at.replace(microsecond=0)
+        expires_at = issued + self._lifetime
+        speaker = replace(caller, token_id=str(credential), expires_at=int(expires_at.timestamp()))
+        claims = claims_of(speaker, issuer=self._issuer, issued_at=issued.timestamp())
         return AccessToken(self._keys.sign(claims), expires_at)
