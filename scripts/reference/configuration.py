@@ -1,0 +1,95 @@
+"""docs/configuration.md: every setting of every process, from the settings classes."""
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import AliasChoices, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+import aac_grpc.servicers
+from aac_grpc.common.server import Service
+from aac_grpc.common.settings import ADMIN_PORTS, GRPC_PORTS, ServiceSettings
+from scripts.reference.table import code, table
+
+INTRODUCTION = """# Configuration
+
+Written by `scripts/docs` from the settings classes. Each process reads its environment once, at its start, and refuses
+to start where a value is out of bounds. Variables that it does not know are ignored, so one environment serves all.
+Values of more than one part are JSON. `aac up` sets what the processes it starts need; nothing here must be set by hand
+to try the platform.
+"""
+HEADINGS = ("Variable", "Values", "Default", "Meaning")
+BOUNDS = {"gt": "above {}", "ge": "from {}", "lt": "below {}", "le": "to {}"}
+KINDS = {str: "text", bool: "`true` or `false`", int: "whole number", float: "number", SecretStr: "secret"}
+
+
+def configuration_page() -> str:
+    """The page's text."""
+    parts = [INTRODUCTION, _ports(), _section("Every process", "", environment(ServiceSettings))]
+    for service in services():
+        own = list(environment(service.settings, beside=ServiceSettings))
+        if own:
+            parts.append(_section(service.name, "On top of what every process reads.\n\n", own))
+    return "\n".join(parts)
+
+
+def services() -> list[Service]:
+    """What can be served: each package beside the others that has a `service`, by name."""
+    packages = [f"aac_grpc.servicers.{module.name}" for module in pkgutil.iter_modules(aac_grpc.servicers.__path__)]
+    found = [importlib.import_module(package).service for package in (*packages, "aac_grpc.registry")]
+    return sorted(found, key=lambda service: list(GRPC_PORTS).index(service.name))
+
+
+def _ports() -> str:
+    rows = [(name, code(str(port)), code(str(ADMIN_PORTS[name]))) for name, port in GRPC_PORTS.items()]
+    return "## Ports\n\n" + table(("Process", "gRPC", "/health, /ready, /metrics"), rows) + "\n"
+
+
+def _section(title: str, text: str, fields: Iterable[tuple[str, FieldInfo]]) -> str:
+    rows = [(code(variable), _values(field), _default(field), field.description or "") for variable, field in fields]
+    return f"## {title}\n\n{text}{table(HEADINGS, rows)}\n"
+
+
+def environment(
+    settings: type[ServiceSettings], beside: type[ServiceSettings] | None = None
+) -> Iterator[tuple[str, FieldInfo]]:
+    """Environment variables and fields of a settings class, less the fields of another one."""
+    known = beside.model_fields if beside else {}
+    prefix = settings.model_config.get("env_prefix", "")
+    for name, field in settings.model_fields.items():
+        if name not in known:
+            alias = field.validation_alias
+            plain = alias.choices[0] if isinstance(alias, AliasChoices) else alias
+            yield str(plain or f"{prefix}{name}".upper()), field
+
+
+def _values(field: FieldInfo) -> str:
+    kind, optional = field.annotation, ""
+    if type(None) in get_args(kind):
+        kind, optional = next(one for one in get_args(kind) if one is not type(None)), ", or unset"
+    if get_origin(kind) is Literal:
+        return ", ".join(code(str(choice)) for choice in get_args(kind)) + optional
+    limits = (BOUNDS[name].format(_number(getattr(rule, name))) for rule in field.metadata for name in BOUNDS
+              if getattr(rule, name, None) is not None)  # fmt: skip
+    return " ".join((KINDS.get(kind, "JSON") if isinstance(kind, type) else "JSON", *limits)) + optional
+
+
+def _number(value: float) -> str:
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) and value >= 10_000 else str(value)
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return "made at the start"
+    value: Any = field.default
+    if value is PydanticUndefined:
+        return "must be set"
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or value == "":
+        return "unset"
+    return code(value if isinstance(value, str) else json.dumps(value))
