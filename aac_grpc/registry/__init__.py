@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from aac_grpc.common.identity import ServiceSecrets
+from aac_grpc.common.interceptors.auth import CredentialScheme
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.server import Service
 from aac_grpc.common.servicer import Servicer
@@ -24,9 +26,17 @@ async def build(resources: Resources) -> Sequence[Servicer]:
     return [RegistryServicer(leases, membership, settings.lease_s)]
 
 
+def credentials(resources: Resources) -> Sequence[CredentialScheme]:
+    """Takes services' own secrets, so that the registry depends on nothing but its database."""
+    settings = resources.settings
+    assert isinstance(settings, RegistrySettings)
+    return [ServiceSecrets(settings.mesh_secret.get_secret_value())]
+
+
 service = Service(
     name="registry",
     settings=RegistrySettings,
     build=build,
     migrations="aac_grpc.registry.migrations",
+    credentials=credentials,
 )

@@ -1,7 +1,6 @@
 """RegistryService: messages to leases and back."""
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 from aac.registry.v1 import registry_pb2_grpc
 from aac.registry.v1.registry_pb2 import (
@@ -18,13 +17,11 @@ from aac.registry.v1.registry_pb2 import (
 
 from aac_grpc.client.errors import PermissionDenied
 from aac_grpc.common.call import current_call
-from aac_grpc.common.servicer import Servicer
+from aac_grpc.common.servicer import Context, Servicer, Stream
 from aac_grpc.common.streams import StreamSession
 from aac_grpc.common.types import NANOSECONDS, to_duration
 from aac_grpc.registry.leases import Leases
 from aac_grpc.registry.membership import Membership, to_instance
-
-Context = Any
 
 
 class RegistryServicer(Servicer, registry_pb2_grpc.RegistryServiceServicer):
@@ -64,7 +61,7 @@ class RegistryServicer(Servicer, registry_pb2_grpc.RegistryServiceServicer):
     async def ListInstances(self, request: ListInstancesRequest, context: Context) -> ListInstancesResponse:
         return ListInstancesResponse(instances=map(to_instance, await self._membership.list(request.service)))
 
-    async def WatchInstances(self, request: WatchInstancesRequest, context: Context) -> AsyncIterator[Any]:
+    async def WatchInstances(self, request: WatchInstancesRequest, context: Context) -> AsyncIterator[Stream]:
         session = StreamSession()
         current_call().on_drain(session.drain)
         session.subscribe(self._membership.topic(request.service))

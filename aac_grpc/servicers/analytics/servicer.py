@@ -1,7 +1,5 @@
 """AnalyticsService: messages to indicators and performance and back."""
 
-from typing import Any
-
 from aac.analytics.v1 import analytics_pb2_grpc
 from aac.analytics.v1.analytics_pb2 import (
     ComputeIndicatorsRequest,
@@ -14,7 +12,7 @@ from aac.marketdata.v1.marketdata_pb2 import Candle
 from aac_grpc.client.errors import InvalidField
 from aac_grpc.common.call import current_call
 from aac_grpc.common.executor import BoundedExecutor
-from aac_grpc.common.servicer import Servicer
+from aac_grpc.common.servicer import Context, Servicer
 from aac_grpc.common.types import from_duration, time_range, venue_of
 from aac_grpc.domain.candles import check_interval
 from aac_grpc.domain.indicators import INDICATORS, Computed, compute
@@ -22,8 +20,6 @@ from aac_grpc.domain.performance import AccountPerformance
 from aac_grpc.servicers.analytics.candle_source import CandleSource, Market, to_bars
 from aac_grpc.servicers.analytics.convert import Asked, to_asked, to_performance, to_result
 from aac_grpc.servicers.analytics.projection import Projection
-
-Context = Any
 
 
 class AnalyticsServicer(Servicer, analytics_pb2_grpc.AnalyticsServiceServicer):

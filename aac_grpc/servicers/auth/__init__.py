@@ -5,9 +5,11 @@ from datetime import timedelta
 
 from aac_grpc.common.changes import Changes
 from aac_grpc.common.executor import BoundedExecutor
+from aac_grpc.common.outbox import Relay
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.server import Service
 from aac_grpc.common.servicer import Servicer
+from aac_grpc.common.tokens import TokenVerifier
 from aac_grpc.servicers.auth.administration import Administration
 from aac_grpc.servicers.auth.api_keys import ApiKeys
 from aac_grpc.servicers.auth.bootstrap import bootstrap
@@ -46,7 +48,11 @@ async def build(resources: Resources) -> Sequence[Servicer]:
     await passwords.start()
     await ring.load()
     await bootstrap(database, directory, passwords, settings)
+    resources.verifier = TokenVerifier(
+        ring, issuer=settings.token_issuer, clock=clock, cache_size=settings.token_cache_size
+    )
     resources.tasks.spawn(ring.keep_fresh, name="signing-keys")
+    resources.tasks.spawn(Relay(database, resources.events).run, name="outbox")
     servicer = AuthServicer(
         administration=Administration(
             directory, keys, clock, operator_firm=settings.bootstrap_firm, plan=settings.default_plan

@@ -1,16 +1,13 @@
 """Users, accounts, keys and tokens as messages."""
 
-from base64 import urlsafe_b64encode
-
 from aac.auth.v1 import auth_pb2
-from aac.auth.v1.auth_pb2 import JsonWebKey, TokenPair
+from aac.auth.v1.auth_pb2 import TokenPair
 
 from aac_grpc.common.types import EnumNames, to_timestamp
 from aac_grpc.domain.permissions import Role
 from aac_grpc.servicers.auth.api_keys import ApiKey
 from aac_grpc.servicers.auth.directory import Account, User
 from aac_grpc.servicers.auth.sessions import SignedIn
-from aac_grpc.servicers.auth.signing import ALGORITHM, SigningKey
 
 ROLES = EnumNames(auth_pb2.Role, Role)
 
@@ -61,9 +58,3 @@ def to_token_pair(signed_in: SignedIn) -> TokenPair:
         refresh_token=signed_in.refresh_token,
         refresh_expires_at=to_timestamp(signed_in.refresh_expires_at),
     )
-
-
-def to_jwk(key: SigningKey) -> JsonWebKey:
-    """Writes a public key (RFC 8037)."""
-    x = urlsafe_b64encode(key.public_key).decode().rstrip("=")
-    return JsonWebKey(kid=key.kid, kty="OKP", crv="Ed25519", alg=ALGORITHM, use="sig", x=x)

@@ -1,7 +1,5 @@
 """AuthService: messages to identity and back."""
 
-from typing import Any
-
 from aac.auth.v1 import auth_pb2_grpc
 from aac.auth.v1.auth_pb2 import (
     CreateAccountRequest,
@@ -16,6 +14,7 @@ from aac.auth.v1.auth_pb2 import (
     GetJwksResponse,
     IssueServiceTokenRequest,
     IssueServiceTokenResponse,
+    JsonWebKey,
     ListAccountsRequest,
     ListAccountsResponse,
     ListApiKeysRequest,
@@ -37,18 +36,16 @@ from aac_grpc.common.changes import Changes
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.database import Transaction
 from aac_grpc.common.paging import Page
-from aac_grpc.common.servicer import Servicer
+from aac_grpc.common.servicer import Context, Servicer
 from aac_grpc.common.types import to_datetime, to_timestamp
 from aac_grpc.servicers.auth.administration import Administration
 from aac_grpc.servicers.auth.api_keys import ApiKeys
-from aac_grpc.servicers.auth.convert import ROLES, to_account, to_api_key, to_jwk, to_token_pair, to_user
+from aac_grpc.servicers.auth.convert import ROLES, to_account, to_api_key, to_token_pair, to_user
 from aac_grpc.servicers.auth.directory import Directory
 from aac_grpc.servicers.auth.passwords import Passwords
 from aac_grpc.servicers.auth.service_identities import ServiceIdentities
 from aac_grpc.servicers.auth.sessions import Sessions
-from aac_grpc.servicers.auth.signing import KeyRing
-
-Context = Any
+from aac_grpc.servicers.auth.signing import KeyRing, to_jwk
 
 
 class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
@@ -98,7 +95,7 @@ class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
         return ExchangeApiKeyResponse(access_token=access.token, expires_at=to_timestamp(access.expires_at))
 
     async def GetJwks(self, request: GetJwksRequest, context: Context) -> GetJwksResponse:
-        return GetJwksResponse(keys=map(to_jwk, self._ring.published()))
+        return GetJwksResponse(keys=[JsonWebKey(**to_jwk(key)) for key in self._ring.published()])
 
     async def CreateApiKey(self, request: CreateApiKeyRequest, context: Context) -> CreateApiKeyResponse:
         expires_at = to_datetime(request.expires_at, "expires_at") if request.HasField("expires_at") else None

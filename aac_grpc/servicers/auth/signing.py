@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +37,12 @@ class SigningKey:
     public_key: bytes
     private_key: Ed25519PrivateKey | None
     created_at: datetime
+
+
+def to_jwk(key: SigningKey) -> dict[str, str]:
+    """Writes a public key (RFC 8037)."""
+    x = urlsafe_b64encode(key.public_key).decode().rstrip("=")
+    return {"kid": key.kid, "kty": "OKP", "crv": "Ed25519", "alg": ALGORITHM, "use": "sig", "x": x}
 
 
 class KeyRing:
@@ -84,6 +91,11 @@ class KeyRing:
         oldest_use = self._clock.now() - _LISTED_AFTER_USE
         ends = [None, *(key.created_at + _PUBLISHED_BEFORE_USE for key in self._keys)]
         return [key for key, end in zip(self._keys, ends, strict=False) if end is None or end > oldest_use]
+
+    async def find(self, key_id: str) -> jwt.PyJWK | None:
+        """The public key of a token, for the base's verifier."""
+        key = next((key for key in self.published() if key.kid == key_id), None)
+        return jwt.PyJWK(to_jwk(key), algorithm=ALGORITHM) if key else None
 
     def _current(self) -> SigningKey:
         usable = [key for key in self._keys if key.private_key is not None]

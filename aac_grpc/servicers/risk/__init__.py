@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from aac_grpc.common.changes import Changes
+from aac_grpc.common.outbox import Relay
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.server import Service
 from aac_grpc.common.servicer import Servicer
@@ -19,6 +20,7 @@ def build(resources: Resources) -> Sequence[Servicer]:
     limits = LimitsRepository(
         database, resources.cache, resources.clock, settings.default_limits(), settings.limits_ttl_s
     )
+    resources.tasks.spawn(Relay(database, resources.events).run, name="outbox")
     return [RiskServicer(limits, Changes(database), Holdings(resources.channels))]
 
 

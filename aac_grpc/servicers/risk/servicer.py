@@ -1,7 +1,5 @@
 """RiskService: messages to limits, verdicts and exposure and back."""
 
-from typing import Any
-
 from aac.risk.v1 import risk_pb2_grpc
 from aac.risk.v1.risk_pb2 import (
     CheckOrdersRequest,
@@ -17,7 +15,7 @@ from aac.risk.v1.risk_pb2 import (
 from aac_grpc.common.call import current_call
 from aac_grpc.common.changes import Changes
 from aac_grpc.common.database import Transaction
-from aac_grpc.common.servicer import Servicer
+from aac_grpc.common.servicer import Context, Servicer
 from aac_grpc.common.types import venue_of
 from aac_grpc.domain.exposure import exposure_of
 from aac_grpc.domain.limits import judge
@@ -32,8 +30,6 @@ from aac_grpc.servicers.risk.convert import (
 )
 from aac_grpc.servicers.risk.holdings import Holdings
 from aac_grpc.servicers.risk.repository import LimitsRepository
-
-Context = Any
 
 
 class RiskServicer(Servicer, risk_pb2_grpc.RiskServiceServicer):
