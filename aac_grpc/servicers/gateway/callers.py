@@ -1,0 +1,59 @@
+"""What callers prove themselves with, and what goes on to the services: nothing but access tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aac_grpc.common.call import Call, Principal
+from aac_grpc.common.interceptors.auth import CLIENT_ADDRESS_KEY, FORWARDER_KEY, host_of
+from aac_grpc.common.tokens import TokenVerifier
+from aac_grpc.servicers.gateway.api_keys import ApiKeyExchange
+from aac_grpc.servicers.gateway.forwarding import API_KEY, Metadata
+from aac_grpc.servicers.gateway.routes import Route
+
+
+class Callers:
+    """Proofs for the services in place of what callers sent."""
+
+    def __init__(self, exchange: ApiKeyExchange, own_token: Callable[[], Awaitable[str]]) -> None:
+        """Prepares.
+
+        Args:
+            exchange: API keys to access tokens.
+            own_token: An access token of the gateway itself.
+        """
+        self._exchange = exchange
+        self._own_token = own_token
+
+    async def proof(self, call: Call, route: Route) -> Metadata:
+        """A caller's own token goes on as it is; an API key becomes a token.
+
+        A method that asks for none gets the caller's address, which the caller's budget hangs on there.
+
+        Raises:
+            AacError: The API key was refused, or can't be exchanged now.
+        """
+        if not route.policy.authenticated:
+            return ((FORWARDER_KEY, await self._own_token()), (CLIENT_ADDRESS_KEY, host_of(call.context.peer())))
+        api_key = call.metadata.get(API_KEY)
+        if "authorization" in call.metadata or not isinstance(api_key, str):
+            return ()
+        token = await self._exchange.token(api_key, for_stream=route.policy.streaming)
+        return (("authorization", f"Bearer {token}"),)
+
+
+class ApiKeyScheme:
+    """API keys as a credential of the gateway's own methods."""
+
+    def __init__(self, exchange: ApiKeyExchange, verifier: TokenVerifier) -> None:
+        self._exchange = exchange
+        self._verifier = verifier
+
+    async def authenticate(self, metadata: Mapping[str, Any]) -> Principal | None:
+        """The owner of the key; None where no key was sent, or a token as well."""
+        api_key = metadata.get(API_KEY)
+        if "authorization" in metadata or not isinstance(api_key, str):
+            return None
+        token = await self._exchange.token(api_key, for_stream=True)
+        return await self._verifier.verify(f"Bearer {token}")

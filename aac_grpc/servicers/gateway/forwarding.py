@@ -1,0 +1,220 @@
+"""Forwards calls as bytes, one hop, each in its own arity.
+
+Deadlines, metadata, trailers, status details, cancellation, half-close and flow control go through as they are. Nothing
+is parsed and nothing is retried. A call that the service could not answer gets details; all other statuses keep theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import grpc
+from aac.type.v1.stream_pb2 import FRAME_KIND_DRAINING
+from grpc import aio
+
+from aac_grpc.client.errors import AacError, DependencyUnavailable, UnknownOutcome, from_rpc_error, to_status
+from aac_grpc.common.call import Call, current_call
+from aac_grpc.common.channel import Target
+from aac_grpc.common.streams.frames import encode, now_header
+from aac_grpc.servicers.gateway.routes import Route
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+Credentials = Callable[[Call, Route], Awaitable[Metadata]]
+"""What to send to a service in place of what the caller sent to prove itself."""
+
+DETAILS_KEY = "grpc-status-details-bin"
+REQUEST_ID_KEY = "x-request-id"
+API_KEY = "x-api-key"
+
+# Hop by hop, gRPC's own, or ours to set. What begins with x-aac- tells who somebody is: nobody outside says that.
+_DROPPED = frozenset({"te", "content-type", "user-agent", API_KEY, REQUEST_ID_KEY})
+_DROPPED_PREFIXES = ("grpc-", ":", "x-aac-")
+# gRPC's words for a call that never left the process.
+_NEVER_SENT = ("failed to connect", "connections to all backends failing", "name resolution", "dns resolution failed")
+
+
+def passed_on(metadata: Any) -> Metadata:
+    """What of a caller's metadata goes on to the service."""
+    return tuple(
+        (key, value) for key, value in metadata or () if key not in _DROPPED and not key.startswith(_DROPPED_PREFIXES)
+    )
+
+
+def passed_back(metadata: Any) -> Metadata:
+    """What of a service's metadata goes back to the caller; the request id is added by the base."""
+    return tuple(
+        (key, value)
+        for key, value in metadata or ()
+        if key != REQUEST_ID_KEY and (key == DETAILS_KEY or not key.startswith(("grpc-", ":")))
+    )
+
+
+class Forwarder:
+    """Forwards one method; its methods are handlers of the four arities."""
+
+    def __init__(self, route: Route, target: Target, credentials: Credentials) -> None:
+        """Prepares the method.
+
+        Args:
+            route: The method, and the service that answers it.
+            target: That service.
+            credentials: Makes the caller's proof for the service.
+        """
+        self._route = route
+        self._target = target
+        self._credentials = credentials
+        self._generation = -1
+        self._callable: Any = None
+
+    def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler of the method's own arity, in bytes."""
+        make: Any = getattr(grpc, f"{_arity(self._route)}_rpc_method_handler")
+        handler: grpc.RpcMethodHandler[Any, Any] = make(getattr(self, _arity(self._route)))
+        return handler
+
+    async def unary_unary(self, request: bytes, context: Any) -> bytes:
+        """One message each way."""
+        call = current_call()
+        return await self._one_response(call, context, self._call(request, **await self._options(call, context)))
+
+    async def stream_unary(self, requests: Any, context: Any) -> bytes:
+        """A stream to the service, one message back."""
+        call = current_call()
+        upstream = self._call(**await self._options(call, context))
+        async with _beside(_pump(context, upstream)):
+            return await self._one_response(call, context, upstream)
+
+    async def unary_stream(self, request: bytes, context: Any) -> None:
+        """One message to the service, a stream back."""
+        call = current_call()
+        await self._responses(call, context, self._call(request, **await self._options(call, context)))
+
+    async def stream_stream(self, requests: Any, context: Any) -> None:
+        """Streams both ways."""
+        call = current_call()
+        upstream = self._call(**await self._options(call, context))
+        async with _beside(_pump(context, upstream)):
+            await self._responses(call, context, upstream)
+
+    @property
+    def _call(self) -> Any:
+        """gRPC's callable on the target's present channel; bytes in and out."""
+        if self._generation != self._target.generation:
+            self._callable = getattr(self._target.channel, _arity(self._route))(self._route.policy.path)
+            self._generation = self._target.generation
+        return self._callable
+
+    async def _options(self, call: Call, context: Any) -> dict[str, Any]:
+        proof = await self._credentials(call, self._route)
+        metadata = (*passed_on(context.invocation_metadata()), *proof, (REQUEST_ID_KEY, call.request_id))
+        return {"metadata": metadata, "timeout": context.time_remaining()}
+
+    async def _one_response(self, call: Call, context: Any, upstream: Any) -> bytes:
+        response: bytes | None = None
+        try:
+            with contextlib.suppress(aio.AioRpcError):
+                response = await upstream
+            if initial := passed_back(await upstream.initial_metadata()):
+                await context.send_initial_metadata(initial)
+            if response is None:
+                await self._refuse(call, context, upstream)
+            context.set_trailing_metadata(passed_back(await upstream.trailing_metadata()))
+        finally:
+            upstream.cancel()
+        assert response is not None
+        return response
+
+    async def _responses(self, call: Call, context: Any, upstream: Any) -> None:
+        goodbye = _Goodbye(upstream)
+        if self._route.drainable:
+            call.on_drain(goodbye.say)
+        try:
+            # As early as the service sends it, not with the first message.
+            async with _beside(_initial(context, upstream)) as early:
+                with contextlib.suppress(aio.AioRpcError):
+                    while (message := await goodbye.unless_said(upstream.read())) is not aio.EOF:
+                        await early
+                        await context.write(message)
+                await early
+            if goodbye.said:
+                await context.write(encode(now_header(FRAME_KIND_DRAINING)))
+            elif await upstream.code() is not grpc.StatusCode.OK:
+                await self._refuse(call, context, upstream)
+            else:
+                context.set_trailing_metadata(passed_back(await upstream.trailing_metadata()))
+        finally:
+            upstream.cancel()
+
+    async def _refuse(self, call: Call, context: Any, upstream: Any) -> None:
+        """Ends the call as the service did; where it was gRPC that ended it, with details."""
+        code, message = await upstream.code(), await upstream.details()
+        trailing = passed_back(await upstream.trailing_metadata())
+        if not any(key == DETAILS_KEY for key, _ in trailing):
+            error = self._explain(code, message or "", trailing)
+            code, message, details = to_status(error, call.request_id)
+            trailing = (*trailing, *details)
+        await context.abort(code, message, ((REQUEST_ID_KEY, call.request_id), *trailing))
+
+    def _explain(self, code: grpc.StatusCode, message: str, trailing: Metadata) -> AacError:
+        if code is not grpc.StatusCode.UNAVAILABLE:
+            return from_rpc_error(aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailing), details=message))
+        never_sent = any(words in message.lower() for words in _NEVER_SENT)
+        if self._route.policy.idempotency == "IDEMPOTENT" and not never_sent:
+            return UnknownOutcome(f"{self._route.service} went away; a retry with the same client key is safe")
+        return DependencyUnavailable(self._route.service)
+
+
+def _arity(route: Route) -> str:
+    sides = route.policy.client_streaming, route.policy.server_streaming
+    return "_".join("stream" if streams else "unary" for streams in sides)
+
+
+class _Goodbye:
+    """The end that shutdown puts to a stream, between two messages of the service."""
+
+    def __init__(self, upstream: Any) -> None:
+        self._upstream = upstream
+        self.said = False
+
+    def say(self) -> None:
+        """Ends the service's side; what it sent and was not passed on is had again by resuming."""
+        self.said = True
+        self._upstream.cancel()
+
+    async def unless_said(self, reading: Awaitable[Any]) -> Any:
+        """The next message; EOF once the stream was ended from here."""
+        try:
+            message = await reading
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self.said or (task is not None and task.cancelling()):
+                raise
+            return aio.EOF
+        return aio.EOF if self.said else message
+
+
+async def _pump(context: Any, upstream: Any) -> None:
+    """Passes the caller's messages and half-close on."""
+    # A service that has ended the call takes no more: its status tells. A bad message ends the call by the base.
+    with contextlib.suppress(asyncio.InvalidStateError, aio.AioRpcError, aio.UsageError, AacError):
+        while (message := await context.read()) is not aio.EOF:
+            await upstream.write(message)
+        await upstream.done_writing()
+
+
+async def _initial(context: Any, upstream: Any) -> None:
+    await context.send_initial_metadata(passed_back(await upstream.initial_metadata()))
+
+
+@contextlib.asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> Any:
+    """Runs work beside the block; ends it with the block."""
+    task = asyncio.create_task(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
