@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from aac_grpc.backends.errors import BackendError
 from aac_grpc.backends.launcher import launch_argv
 from aac_grpc.backends.spec import ProcessSpec, Progress, User
 
+_KEPT = ("LD_LIBRARY_PATH",)  # the Python that launches may need it
 _MINIMAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -46,7 +48,8 @@ class Backend(Protocol):
 
 def minimal_environment() -> dict[str, str]:
     """An environment in which nothing of the user's changes how a server or JVM behaves."""
-    return {"PATH": _MINIMAL_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    return {"PATH": _MINIMAL_PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC", **kept}
 
 
 def package_directory(package: str, distribution: str) -> Path:

@@ -88,8 +88,11 @@ def _java(machine: Machine) -> Check:
 
 
 def _account(machine: Machine) -> Check:
+    if machine.account is None:
+        remedy = "run as an account of this machine (in a container: as one of its /etc/passwd), or set DATABASE_URL"
+        return Check("account", False, "the user id has no account, which PostgreSQL insists on", remedy)
     if not machine.is_root:
-        return Check("account", True, "a plain user")
+        return Check("account", True, f"{machine.account}, a plain user")
     return Check(
         "account",
         machine.has_nobody,

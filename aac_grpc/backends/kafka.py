@@ -86,8 +86,7 @@ class _Broker:
         """Gives an empty data directory its cluster id and first metadata."""
         if await asyncio.to_thread((self.home / "data" / "meta.properties").exists):
             return
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ("format", "-t", cluster_id, "-c", "server.properties", "--ignore-formatted")
+        arguments = ("format", "--cluster-id", _random_id(), "-c", "server.properties", "--ignore-formatted")
         await run_tool(
             self.jvm.argv("kafka.tools.StorageTool", *arguments),
             what="formatting the Kafka data directory",
@@ -188,6 +187,12 @@ class Kafka:
         if self._broker is None:
             raise BackendError("kafka is not prepared")
         return self._broker
+
+
+def _random_id() -> str:
+    """A cluster id as Kafka writes them; one that begins with a dash would be taken for an option."""
+    text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    return text if not text.startswith("-") else _random_id()
 
 
 async def _fetch(progress: Progress) -> KafkaJvm:

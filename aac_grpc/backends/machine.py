@@ -55,6 +55,8 @@ class Machine:
     python: tuple[int, int, int]
     libc: tuple[str, str]
     """Name and version as in `("glibc", "2.36")`; empty where it is another C library."""
+    account: str | None
+    """Name of the account that we run as; None when its id has no name."""
     is_root: bool
     has_nobody: bool
     memory_bytes: int
@@ -85,6 +87,7 @@ def survey(state: StateDirectory, port_offset: int = 0) -> Machine:
         architecture=platform.machine(),
         python=sys.version_info[:3],
         libc=platform.libc_ver(),
+        account=_account(os.geteuid()),
         is_root=os.geteuid() == 0,
         has_nobody=any(entry.pw_name == "nobody" for entry in pwd.getpwall()),
         memory_bytes=_available_memory(),
@@ -97,6 +100,13 @@ def survey(state: StateDirectory, port_offset: int = 0) -> Machine:
         environment=_directory(Path(sys.prefix)),
         taken_ports=_taken_ports(port_offset),
     )
+
+
+def _account(uid: int) -> str | None:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
 
 
 def _state_holder(state: StateDirectory) -> tuple[str | None, int | None]:

@@ -119,8 +119,9 @@ def _explain(taken: Mapping[str, int]) -> str:
 
 def _describe(pid: int) -> str:
     try:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace")
+        program, *arguments = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0").split("\0")
     except OSError:
-        command = ""
+        return f"process {pid}"
+    command = " ".join([program.rpartition("/")[2], *arguments])
     shortened = command if len(command) <= 80 else command[:77] + "..."
-    return f"process {pid}" + (f" ({shortened})" if shortened else "")
+    return f"process {pid} ({shortened})"

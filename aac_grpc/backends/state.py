@@ -42,9 +42,11 @@ class StateDirectory:
 
     @classmethod
     def default(cls) -> StateDirectory:
-        """The directory that AAC_STATE_DIR names, else `.aac` beside the checkout, else `.aac` in the current one."""
+        """The directory that AAC_STATE_DIR names, else `.aac` in AAC_HOME, in the checkout, or in the current one."""
         if named := os.environ.get(ENVIRONMENT_VARIABLE):
-            return cls(Path(named))
+            return cls(Path(named).expanduser())
+        if home := os.environ.get("AAC_HOME"):
+            return cls(Path(home) / ".aac")
         checkout = Path(__file__).resolve().parents[2]
         base = checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
         return cls(base / ".aac")
