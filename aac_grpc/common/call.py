@@ -63,6 +63,7 @@ class Call:
         code: Status; OK until something else is known.
         error: Why the call failed.
         trailers: Trailing metadata for the caller, beside the error's.
+        ended: Nothing more will happen in it.
         received: Messages that came in.
         sent: Messages that went out.
     """
@@ -75,6 +76,7 @@ class Call:
         "code",
         "context",
         "deadline",
+        "ended",
         "error",
         "metadata",
         "policy",
@@ -99,6 +101,7 @@ class Call:
         self.code = grpc.StatusCode.OK
         self.error: AacError | None = None
         self.trailers: dict[str, str] = {"x-request-id": request_id}
+        self.ended = False
         self.received = 0
         self.sent = 0
         self._scope: asyncio.Timeout | None = None
@@ -162,6 +165,7 @@ class Call:
 
     def finish(self) -> AacError | None:
         """Leaves the scope; returns the error that ended it, if one did."""
+        self.ended = True
         scope, self._scope = self._scope, None
         return self._ending() if scope is not None and scope.expired() and self._ending is not None else None
 
@@ -182,5 +186,6 @@ def current_call() -> Call:
 
 
 def find_call() -> Call | None:
-    """The call that this task serves, or None."""
-    return CURRENT.get(None)
+    """The call that this task serves, or None. A task that outlives the call it was spawned in serves none."""
+    call = CURRENT.get(None)
+    return None if call is None or call.ended else call

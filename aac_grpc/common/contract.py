@@ -15,6 +15,7 @@ from typing import Any
 
 import aac
 from aac.policy.v1 import policy_pb2
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor, FileDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -134,6 +135,47 @@ def read_policy(method: MethodDescriptor) -> MethodPolicy:
         request_type=GetMessageClass(method.input_type),
         response_type=GetMessageClass(method.output_type),
     )
+
+
+def infrastructure_policy(method: MethodDescriptor, path: str = "") -> MethodPolicy:
+    """The policy of a method that is not of our contract but served by every process: health, reflection.
+
+    Args:
+        method: Its descriptor.
+        path: Where it is not that of the descriptor.
+    """
+    streaming = bool(method.client_streaming or method.server_streaming)
+    return MethodPolicy(
+        path=path or f"/{method.containing_service.full_name}/{method.name}",
+        service=path.split("/")[1] if path else method.containing_service.full_name,
+        name=method.name,
+        client_streaming=method.client_streaming,
+        server_streaming=method.server_streaming,
+        idempotency="NO_SIDE_EFFECTS",
+        scope="",
+        account_field="",
+        rate_class="INTERNAL",
+        cost=1,
+        cost_field="",
+        timeout_class="STREAM" if streaming else "FAST",
+        priority="CRITICAL",
+        audit=False,
+        internal=False,
+        request_type=GetMessageClass(method.input_type),
+        response_type=GetMessageClass(method.output_type),
+    )
+
+
+def policy_of(path: str) -> MethodPolicy:
+    """The policy of a method whose generated code is imported, from its path "/package.Service/Method".
+
+    Raises:
+        KeyError: There is no such method.
+        ContractError: It is one of ours and its policy is missing or wrong.
+    """
+    method = descriptor_pool.Default().FindMethodByName(path.strip("/").replace("/", "."))
+    ours = method.containing_service.full_name.startswith("aac.")
+    return read_policy(method) if ours else infrastructure_policy(method)
 
 
 def _check_field(path: str, option: str, method: MethodDescriptor, field: str, *, repeated: bool) -> None:

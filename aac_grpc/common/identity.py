@@ -5,6 +5,7 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -30,7 +31,7 @@ class ServiceSecrets:
         self._mesh_secret = mesh_secret
         self._scopes = scopes
 
-    def authenticate(self, metadata: Mapping[str, str]) -> Principal | None:
+    async def authenticate(self, metadata: Mapping[str, Any]) -> Principal | None:
         """The service that the metadata names; None where they name none.
 
         Raises:
@@ -39,8 +40,8 @@ class ServiceSecrets:
         service = metadata.get(SERVICE_KEY)
         if service is None:
             return None
-        expected = derive_service_secret(self._mesh_secret, service)
-        if not hmac.compare_digest(expected.encode(), metadata.get(SECRET_KEY, "").encode()):
+        expected = derive_service_secret(self._mesh_secret, str(service))
+        if not hmac.compare_digest(expected.encode(), str(metadata.get(SECRET_KEY, "")).encode()):
             raise Unauthenticated("the service's secret is wrong", reason="WRONG_CREDENTIALS")
         return Principal(
             subject=service, username=service, kind="service", accounts=frozenset({ALL_ACCOUNTS}), scopes=self._scopes
@@ -54,6 +55,11 @@ class ServiceToken:
     token: str
     issued_at: float
     expires_at: float
+
+    @property
+    def half_life(self) -> float:
+        """When it should be renewed."""
+        return (self.issued_at + self.expires_at) / 2
 
 
 class ServiceTokens:
@@ -83,9 +89,15 @@ class ServiceTokens:
         current = self._token
         if current is None or current.expires_at <= now:
             return (await asyncio.shield(self._renew())).token
-        if now >= (current.issued_at + current.expires_at) / 2 and now >= self._retry_at:
+        if now >= current.half_life and now >= self._retry_at:
             self._renew()
         return current.token
+
+    def forget(self) -> None:
+        """Drops the token, which a service did not take, as after a loss of keys; at most once in a second."""
+        if self._clock.time() >= self._retry_at:
+            self._token = None
+            self._retry_at = self._clock.time() + 1.0
 
     async def close(self) -> None:
         """Ends a renewal that is under way."""

@@ -1,25 +1,164 @@
 """What a service may use: opened when first asked for, checked and closed by the base."""
 
-from aac_grpc.common.channel import Channels
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from aac_grpc.common import metrics
+from aac_grpc.common.breaker import Breakers, BreakerState
+from aac_grpc.common.channel import AUTH_SERVICE, Channels
 from aac_grpc.common.clock import Clock, SystemClock
+from aac_grpc.common.health import Health
+from aac_grpc.common.keys import RemoteKeys, fetch_from
 from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.common.tasks import Tasks
+from aac_grpc.common.tokens import TokenVerifier
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from aac_grpc.common.cache import Cache
+    from aac_grpc.common.database import Database
+    from aac_grpc.common.events import EventConsumer, EventHandler, EventPublisher
+
+Open = Callable[[], Awaitable[Any]]
+Close = Callable[[], Awaitable[Any]]
 
 
 class Resources:
-    """The resources of one process. A service that never asks for Redis has no Redis.
+    """The resources of one process. A service that never asks for Redis has no Redis, and does not import its client.
 
-    Properties make a resource when first read, unopened; the server opens what was made after `Service.build` returned
-    and before servicers start (the database before `build` where the service has migrations), and closes all in
-    reverse order after servicers stopped.
+    Reading a property makes the resource, unopened. The server opens what was made: the database before `Service.build`
+    where the service has migrations, everything else after it and before servicers start. It closes all in reverse
+    order after servicers stopped.
 
     Attributes:
         settings: The process's settings, of the class that the service names.
         service: The service's name, such as "trading-engine".
         clock: Wall and monotonic time.
+        health: Serving states and checks of dependencies.
+        breakers: One for each dependency; those that the service requires refuse calls at once while they are open.
+        channels: Stubs of other services.
+        tasks: Owns background tasks.
     """
 
-    def __init__(self, service: str, settings: ServiceSettings) -> None:
+    def __init__(self, service: str, settings: ServiceSettings, required: Sequence[str] = ()) -> None:
         self.service = service
         self.settings = settings
         self.clock: Clock = SystemClock()
-        self.channels: Channels = Channels()
+        self.health = Health()
+        self.breakers = Breakers(on_change=_show_breaker)
+        self.channels = Channels(service, settings, self.clock, self.breakers)
+        self.tasks = Tasks()
+        self._required = frozenset(required)
+        self._unopened: list[Open] = []
+        self._opened: list[Close] = [self.channels.close]
+
+    @cached_property
+    def database(self) -> "Database":
+        """The service's own schema in PostgreSQL."""
+        from aac_grpc.common.database import Database
+
+        settings = self.settings
+        database = Database(
+            settings.database_url.get_secret_value(),
+            schema=self.service.replace("-", "_"),
+            pool_size=settings.database_pool_size,
+            application=f"{self.service}/{settings.instance_id}",
+            breaker=self.breakers.get("postgresql"),
+        )
+        self._own("postgresql", database.open, database.close, database.ping)
+        return database
+
+    @cached_property
+    def redis(self) -> "Redis":
+        """A client of Redis; each command takes at most half a second."""
+        from redis.asyncio import Redis
+
+        redis: Redis = Redis.from_url(
+            self.settings.redis_url.get_secret_value(),
+            max_connections=self.settings.redis_pool_size,
+            health_check_interval=30,
+            socket_connect_timeout=0.5,
+            socket_timeout=0.5,
+        )
+
+        async def ping() -> None:
+            await redis.ping()
+
+        self._own("redis", None, redis.aclose, ping)
+        return redis
+
+    @cached_property
+    def cache(self) -> "Cache":
+        """Memory over Redis over the source."""
+        from aac_grpc.common.cache import Cache
+
+        cache = Cache(self.redis, prefix=self.service, breaker=self.breakers.get("redis"))
+        self._own("", cache.open, cache.close, None)
+        return cache
+
+    @cached_property
+    def events(self) -> "EventPublisher":
+        """The process's Kafka producer."""
+        from aac_grpc.common.events import EventPublisher
+
+        publisher = EventPublisher(self.settings.kafka_bootstrap_servers)
+        self._own("kafka", publisher.start, publisher.stop, None)
+        return publisher
+
+    def consumer(
+        self, topics: Sequence[str], *, group: str, handler: "EventHandler", **options: Any
+    ) -> "EventConsumer":
+        """A member of a consumer group; spawn its `run`. Options as in `EventConsumer`."""
+        from aac_grpc.common.events import EventConsumer
+
+        return EventConsumer(
+            self.settings.kafka_bootstrap_servers,
+            topics,
+            group=group,
+            handler=handler,
+            database=self.database,
+            publisher=self.events,
+            **options,
+        )
+
+    @cached_property
+    def verifier(self) -> TokenVerifier:
+        """Verifies access tokens by auth-service's keys."""
+        from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
+
+        keys = RemoteKeys(
+            fetch_from(self.channels.stub(AuthServiceStub, AUTH_SERVICE)),
+            self.clock,
+            max_age_s=self.settings.jwks_refresh_s,
+        )
+        self.tasks.spawn(keys.keep_fresh, name="token-keys")
+        return TokenVerifier(
+            keys, issuer=self.settings.token_issuer, clock=self.clock, cache_size=self.settings.token_cache_size
+        )
+
+    async def open(self) -> None:
+        """Opens what was made and is not open yet.
+
+        Raises:
+            DependencyUnavailable: Something can't be reached.
+        """
+        while self._unopened:
+            await self._unopened.pop(0)()
+
+    async def close(self) -> None:
+        """Closes what was opened, in reverse order."""
+        while self._opened:
+            await self._opened.pop()()
+
+    def _own(self, name: str, open_: Open | None, close: Close, check: Callable[[], Awaitable[None]] | None) -> None:
+        if open_ is not None:
+            self._unopened.append(open_)
+        self._opened.append(close)
+        if check is not None:
+            self.health.add_check(name, check, required=name in self._required)
+
+
+def _show_breaker(name: str, state: BreakerState) -> None:
+    metrics.BREAKER_STATE.labels(name).set(state.value)

@@ -1,11 +1,30 @@
 """One service process: what it is made of (`Service`) and its life (`Server`)."""
 
+import asyncio
+import inspect
+import signal
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
+import grpc
+import structlog
+
+from aac_grpc.common import logs
+from aac_grpc.common.admin import Admin
+from aac_grpc.common.chain import Chain, Handlers, handlers_of
+from aac_grpc.common.channel import REGISTRY
+from aac_grpc.common.health import HealthServicer
+from aac_grpc.common.interceptors.auth import CredentialScheme
+from aac_grpc.common.interceptors.drain import OpenStreams
+from aac_grpc.common.reflection import reflection_handlers
+from aac_grpc.common.registration import Registration
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.servicer import Servicer
-from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.common.settings import ADMIN_PORTS, GRPC_PORTS, ServiceSettings
+
+_log = structlog.get_logger("server")
 
 
 @dataclass(frozen=True)
@@ -20,29 +39,164 @@ class Service:
     migrations: str | None = None
     """Package that holds the `*.sql` files of the service's schema, such as "aac_grpc.servicers.risk.migrations"."""
     requires: tuple[str, ...] = ()
-    """Dependencies without which every call fails at once: "postgresql", "redis", "kafka", or a service's name."""
+    """Dependencies without which every call fails at once: "postgresql", "redis", "kafka"."""
+    credentials: Callable[[Resources], Sequence[CredentialScheme]] = lambda resources: ()
+    """Kinds of credentials that it takes beside access tokens."""
+
+
+def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
+    """gRPC's channel arguments for a server."""
+    return [
+        # On by default, and then a second server on the port starts in silence and steals calls.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.transport_limit_bytes),
+        ("grpc.max_send_message_length", settings.transport_limit_bytes),
+        ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # By default a client that pings more often than each five minutes is sent away.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
 
 
 class Server:
-    """The life of one service process: migrate, build, start, serve; drain, stop, flush, close."""
+    """The life of one service process: migrate, build, start, serve; drain, stop, flush, close.
+
+    Attributes:
+        resources: What the process uses.
+        servicers: What it serves; filled by `start`.
+        address: host:port of the gRPC server, once it has started.
+    """
 
     def __init__(self, service: Service, settings: ServiceSettings | None = None) -> None:
         self.service = service
         self.settings = settings or service.settings()
+        self.resources = Resources(service.name, self.settings, service.requires)
+        self.servicers: list[Servicer] = []
+        self.address = ""
+        self._streams = OpenStreams()
+        self._admin = Admin(self.resources.health, lambda: self.resources.tasks.failed)
+        # What has started, to be stopped in reverse order, also when the rest of the start fails.
+        self._started = AsyncExitStack()
+
+    @property
+    def admin_address(self) -> str:
+        """host:port of the admin HTTP server."""
+        return self._admin.address
 
     def run(self) -> None:
         """Serves until SIGTERM or SIGINT, then shuts down gracefully."""
-        raise NotImplementedError
+        import uvloop
+
+        settings = self.settings
+        writer = logs.configure(
+            self.service.name, settings.instance_id, level=settings.log_level, json=settings.log_json
+        )
+        try:
+            uvloop.run(self._serve_until_told())
+        finally:
+            writer.close()
 
     async def start(self) -> None:
-        """Starts to serve; returns when the server takes calls."""
-        raise NotImplementedError
+        """Starts to serve; returns when the server takes calls.
+
+        Raises:
+            ContractError: A method has no policy, or a wrong one.
+            DependencyUnavailable: What the service needs to start can't be reached.
+            OSError, RuntimeError: A port is taken.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._started.aclose()
+            raise
 
     async def stop(self) -> None:
         """Shuts down: no new work, streams say goodbye, running calls end, resources close."""
-        raise NotImplementedError
+        await self._started.aclose()
 
-    @property
-    def address(self) -> str:
-        """host:port of the gRPC server."""
-        raise NotImplementedError
+    async def _start(self) -> None:
+        service, settings, resources = self.service, self.settings, self.resources
+        port = ADMIN_PORTS.get(service.name, 0) if settings.admin_port is None else settings.admin_port
+        self._admin.start(settings.admin_host, port)
+        self._started.push_async_callback(self._admin.stop)
+        self._started.push_async_callback(resources.close)
+        self._started.push_async_callback(resources.tasks.stop)
+        await self._migrate()
+        built = service.build(resources)
+        self.servicers = list(await built if inspect.isawaitable(built) else built)
+        await resources.open()
+        handlers = self._handlers()
+        for servicer in self.servicers:
+            self._started.push_async_callback(servicer.stop)
+            await servicer.start()
+        await self._listen(handlers)
+        self._started.push_async_callback(self._drain)
+        resources.health.set_serving(True, "", *handlers.services)
+        resources.tasks.spawn(resources.health.keep_checking, name="checks")
+        if service.name != REGISTRY and settings.registry_address:
+            registration = Registration(resources, settings.advertised_address or self.address, self.admin_address)
+            resources.tasks.spawn(registration.keep, name="registration")
+            self._started.push_async_callback(registration.leave)
+        _log.info("serving", address=self.address, admin=self.admin_address)
+
+    async def _migrate(self) -> None:
+        if self.service.migrations is not None:
+            from aac_grpc.common.migrations import migrate
+
+            database = self.resources.database
+            await self.resources.open()
+            await migrate(database, self.service.migrations)
+
+    def _handlers(self) -> Handlers:
+        """Adapts every method. A method without a policy ends the start here."""
+        chain = Chain(self.resources, self._streams, self.service.requires, self.service.credentials(self.resources))
+        handlers = Handlers()
+        for servicer in (*self.servicers, HealthServicer(self.resources.health)):
+            for path, handler in handlers_of(servicer).items():
+                handlers.add(path, chain.serve(path, handler))
+            for path, handler in servicer.forwards().items():
+                handlers.add(path, chain.forward(path, handler))
+        if self.settings.reflection_enabled:
+            for path, handler in reflection_handlers(handlers.services).items():
+                handlers.add(path, chain.serve(path, handler))
+        return handlers
+
+    async def _listen(self, handlers: Handlers) -> None:
+        settings = self.settings
+        server = grpc.aio.server(options=server_options(settings))
+        server.add_generic_rpc_handlers((handlers,))
+        port = GRPC_PORTS.get(self.service.name, 0) if settings.grpc_port is None else settings.grpc_port
+        self.address = f"{settings.grpc_host}:{server.add_insecure_port(f'{settings.grpc_host}:{port}')}"
+        await server.start()
+
+        async def stop() -> None:
+            await server.stop(settings.shutdown_grace_s)
+
+        self._started.push_async_callback(stop)
+
+    async def _drain(self) -> None:
+        self.resources.health.shut_down()
+        for servicer in self.servicers:
+            servicer.drain()
+        if late := await self._streams.drain(self.settings.drain_grace_s):
+            _log.warning("streams did not end in time", streams=late)
+
+    async def _serve_until_told(self) -> None:
+        loop = asyncio.get_running_loop()
+        told = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, told.set)
+        # A signal ends a start that still waits for its dependencies, too.
+        starting, waiting = loop.create_task(self.start()), loop.create_task(told.wait())
+        try:
+            await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                await starting
+                await waiting
+        finally:
+            for task in (starting, waiting):
+                task.cancel()
+            await asyncio.gather(starting, waiting, return_exceptions=True)
+            await self.stop()
+            _log.info("stopped")

@@ -1,10 +1,12 @@
 """The class that every servicer inherits, beside the generated one."""
 
-
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import grpc
+
 Context: TypeAlias = Any
-"""A handler's second argument, grpc.aio's ServicerContext: its type parameters differ for each method and help nobody."""
+"""A handler's second argument, grpc.aio's ServicerContext: its type parameters differ by method and help nobody."""
 
 Stream: TypeAlias = Any
 """What a streaming handler yields: response messages, or `Encoded` frames of them."""
@@ -24,6 +26,14 @@ class Servicer:
 
     async def start(self) -> None:
         """Called once before the server takes calls: load state, spawn tasks (`resources.tasks`)."""
+
+    def forwards(self) -> Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]:
+        """Methods by path that this process hands on to the service that serves them, as the gateway does.
+
+        Their handlers take and give bytes (no deserializer, no serializer) and set the status, details and trailers
+        themselves. The base only counts, logs and recovers around them: the other service judges caller and request.
+        """
+        return {}
 
     def drain(self) -> None:
         """Called when the server begins to shut down, while calls still run: take on no new work."""

@@ -14,21 +14,30 @@ from aac_grpc.common.interceptors.hooks import Interceptor
 _NAMED_FIELD = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*): (.+)", re.DOTALL)
 
 
+_validator = protovalidate.Validator()
+
+
 class Validation(Interceptor):
     """Refuses messages that break the rules that stand beside their fields."""
 
-    def __init__(self) -> None:
-        self._validator = protovalidate.Validator()
-
     def for_method(self, policy: MethodPolicy) -> Interceptor:
         """Compiles the request's rules before the first call."""
-        self._validator.collect_violations(policy.request_type())
+        _validator.collect_violations(policy.request_type())
         return self
 
     def on_request(self, call: Call, message: Message) -> None:
         """Checks one message."""
-        if violations := self._validator.collect_violations(message):
-            raise InvalidFields(map(field_violation, violations))
+        check_fields(message)
+
+
+def check_fields(message: Message) -> None:
+    """Checks a message against the rules beside its fields, as is done for each request. For items that handlers check.
+
+    Raises:
+        InvalidFields: Lists everything that is wrong; paths begin at the message.
+    """
+    if violations := _validator.collect_violations(message):
+        raise InvalidFields(map(field_violation, violations))
 
 
 def field_violation(violation: Any) -> FieldViolation:

@@ -1,0 +1,126 @@
+"""Which interceptors stand around methods, and in which order."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import grpc
+
+from aac_grpc.common.contract import MethodPolicy, policy_of
+from aac_grpc.common.interceptors.access_log import AccessLog
+from aac_grpc.common.interceptors.adapter import adapt, unknown_method
+from aac_grpc.common.interceptors.auth import Authentication, CredentialScheme
+from aac_grpc.common.interceptors.authz import Authorization
+from aac_grpc.common.interceptors.breaker import RequiredDependencies
+from aac_grpc.common.interceptors.deadline import Deadline
+from aac_grpc.common.interceptors.drain import OpenStreams
+from aac_grpc.common.interceptors.hooks import Interceptor, compose
+from aac_grpc.common.interceptors.metrics import Metrics
+from aac_grpc.common.interceptors.ratelimit import RateLimit
+from aac_grpc.common.interceptors.validate import Validation
+from aac_grpc.common.quota import LocalQuotas
+from aac_grpc.common.resources import Resources
+from aac_grpc.common.servicer import Servicer
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+def outer_chain(resources: Resources) -> list[Interceptor]:
+    """What stands around every method, outermost first; recovery is the adapter itself."""
+    return [Metrics(), AccessLog(resources.settings)]
+
+
+def inner_chain(
+    resources: Resources, required: Sequence[str], schemes: Sequence[CredentialScheme]
+) -> list[Interceptor]:
+    """What stands around methods that are served here rather than forwarded."""
+    settings = resources.settings
+    return [
+        Deadline(settings),
+        Authentication(resources.verifier, resources.clock, schemes),
+        Authorization(),
+        RateLimit(settings, LocalQuotas(resources.clock)),
+        RequiredDependencies(resources.breakers, required),
+        Validation(),
+    ]
+
+
+class HandlerCollector:
+    """Stands in for a server where generated code registers handlers, and keeps them by path."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Handler] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
+        """Nothing: the registered ones are the same."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Handler]) -> None:
+        """Takes one gRPC service's handlers."""
+        self.handlers.update({f"/{service}/{name}": handler for name, handler in handlers.items()})
+
+
+def handlers_of(servicer: Servicer) -> dict[str, Handler]:
+    """A servicer's handlers by path, of every generated class that it inherits.
+
+    Raises:
+        TypeError: It inherits none.
+    """
+    collector = HandlerCollector()
+    for base in type(servicer).__mro__:
+        if base.__name__.endswith("Servicer") and base.__module__.endswith("_pb2_grpc"):
+            module = sys.modules[base.__module__]
+            getattr(module, f"add_{base.__name__}_to_server")(servicer, collector)
+    if not collector.handlers and not servicer.forwards():
+        raise TypeError(f"{type(servicer).__name__} inherits no generated servicer class")
+    return collector.handlers
+
+
+class Handlers(grpc.GenericRpcHandler):
+    """Every method of a process, adapted once."""
+
+    def __init__(self) -> None:
+        self._adapted: dict[str, Handler] = {}
+
+    def service(self, details: grpc.HandlerCallDetails) -> Handler:
+        """The method's handler; for an unknown one, a handler that says so."""
+        path: str = details.method
+        return self._adapted.get(path) or unknown_method(path)
+
+    def add(self, path: str, handler: Handler) -> None:
+        """Serves a method."""
+        self._adapted[path] = handler
+
+    @property
+    def services(self) -> list[str]:
+        """Full names of the gRPC services that are served."""
+        return sorted({path.split("/")[1] for path in self._adapted})
+
+
+class Chain:
+    """Adapts the methods of a process."""
+
+    def __init__(
+        self,
+        resources: Resources,
+        streams: OpenStreams,
+        required: Sequence[str] = (),
+        schemes: Sequence[CredentialScheme] = (),
+    ) -> None:
+        self._limit = resources.settings.max_message_bytes
+        self._streams = streams
+        self._outer = outer_chain(resources)
+        self._whole = [*self._outer, *inner_chain(resources, required, schemes)]
+
+    def serve(self, path: str, handler: Handler, policy: MethodPolicy | None = None) -> Handler:
+        """A method that is served here.
+
+        Raises:
+            ContractError: It has no policy.
+        """
+        policy = policy or policy_of(path)
+        return adapt(policy, handler, compose(self._whole, policy), self._streams, self._limit)
+
+    def forward(self, path: str, handler: Handler) -> Handler:
+        """A method that another service serves: bytes pass through, and that service's own chain judges them."""
+        policy = policy_of(path)
+        return adapt(policy, handler, compose(self._outer, policy), self._streams, self._limit)
