@@ -155,6 +155,8 @@ class Method:
         """The error that the calling code gets: faults between the two services are not the fault of its caller."""
         if isinstance(error, UnknownOutcome):
             return error
+        if error.code is _Code.UNAUTHENTICATED and not self.policy.authenticated:
+            return error  # about a credential in the request itself
         if error.code is _Code.UNAVAILABLE or error.code in NOT_THE_CALLERS:
             _log.warning("call to another service failed", target=self.policy.path, error=str(error))
             return DependencyUnavailable(self._target.service, retry_after=error.retry_after)

@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 from aac.auth.v1.auth_pb2 import ExchangeApiKeyRequest
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 
+from aac_grpc.common.call import current_call
 from aac_grpc.common.contract import platform_contract
 from aac_grpc.common.events import EventTail
 from aac_grpc.common.interceptors.auth import CredentialScheme
@@ -15,7 +16,7 @@ from aac_grpc.common.server import Service
 from aac_grpc.common.servicer import Servicer
 from aac_grpc.servicers.gateway.api_keys import ApiKeyExchange
 from aac_grpc.servicers.gateway.backends import BackendHealth
-from aac_grpc.servicers.gateway.callers import ApiKeyScheme, Callers
+from aac_grpc.servicers.gateway.callers import ApiKeyScheme, Callers, on_behalf_of
 from aac_grpc.servicers.gateway.events import Partition
 from aac_grpc.servicers.gateway.forwarding import Forwarder
 from aac_grpc.servicers.gateway.overview import Overviews
@@ -67,7 +68,9 @@ def api_key_exchange(resources: Resources) -> ApiKeyExchange:
         auth = resources.channels.stub(AuthServiceStub, "auth-service")
 
         async def ask(api_key: str) -> tuple[str, float]:
-            response = await auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=api_key))
+            # The budget of wrong keys is the caller's, not the gateway's.
+            caller = await on_behalf_of(current_call(), resources.channels.tokens.get)
+            response = await auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=api_key), metadata=caller)
             return response.access_token, response.expires_at.ToNanoseconds() / 1e9
 
         _exchanges[resources] = ApiKeyExchange(

@@ -35,12 +35,17 @@ class Callers:
             AacError: The API key was refused, or can't be exchanged now.
         """
         if not route.policy.authenticated:
-            return ((FORWARDER_KEY, await self._own_token()), (CLIENT_ADDRESS_KEY, host_of(call.context.peer())))
+            return await on_behalf_of(call, self._own_token)
         api_key = call.metadata.get(API_KEY)
         if "authorization" in call.metadata or not isinstance(api_key, str):
             return ()
         token = await self._exchange.token(api_key, for_stream=route.policy.streaming)
         return (("authorization", f"Bearer {token}"),)
+
+
+async def on_behalf_of(call: Call, own_token: Callable[[], Awaitable[str]]) -> tuple[tuple[str, str], ...]:
+    """Says whose address a call without credential comes from, and proves that the gateway says so."""
+    return ((FORWARDER_KEY, await own_token()), (CLIENT_ADDRESS_KEY, host_of(call.context.peer())))
 
 
 class ApiKeyScheme:
