@@ -37,16 +37,23 @@ class Terms(Protocol):
     filled_value: int
 
 
+class KnownTerms(Protocol):
+    """Where terms are looked up."""
+
+    def get(self, order_id: str, /) -> Terms | None:
+        """Returns what is known of a user's order; None for an order of a feed."""
+
+
 class EventEncoder:
     """Writes a venue's events as messages.
 
     Attributes:
-        flow: Ids of the FLOW accounts.
+        accounts: Account ids, and whether they are FLOW accounts.
         terms: What is known of users' orders, by order id; orders of feeds are absent.
     """
 
-    def __init__(self, flow: set[str], terms: Mapping[str, Terms]) -> None:
-        self.flow = flow
+    def __init__(self, accounts: Mapping[str, bool], terms: KnownTerms) -> None:
+        self.accounts = accounts
         self.terms = terms
         self._steps: dict[type, Callable[[Any, VenueEvent], None]] = {
             events.OrderAccepted: self._accepted,
@@ -87,7 +94,7 @@ class EventEncoder:
         out.order_sequence = event.order_sequence
         if event.level is not None:
             _level(event.level, out.level)
-        if event.account_id in self.flow:
+        if self.accounts[event.account_id]:
             out.flow = True
 
     def _rejected(self, event: events.OrderRejected, message: VenueEvent) -> None:

@@ -1,0 +1,47 @@
+"""Crash tests: a process that kills itself at a named step, so that a test need not guess the moment."""
+
+import os
+import signal
+from collections import Counter
+
+BEFORE_COMMIT = "before_commit"
+"""A batch was carried out in memory and written; COMMIT was not sent."""
+AFTER_COMMIT = "after_commit"
+"""A batch is committed; nobody has been told."""
+AFTER_ANSWER = "after_answer"
+"""A batch's callers have been told; it is not on Kafka yet."""
+AFTER_PUBLISH = "after_publish"
+"""Events are on Kafka; the relay has not noted it."""
+
+STEPS = (BEFORE_COMMIT, AFTER_COMMIT, AFTER_ANSWER, AFTER_PUBLISH)
+
+
+class Failpoint:
+    """Kills the process by SIGKILL when a step is reached for the n-th time."""
+
+    def __init__(self, step: str = "", at: int = 1) -> None:
+        self._step = step
+        self._at = at
+        self._reached: Counter[str] = Counter()
+
+    @classmethod
+    def parse(cls, text: str) -> "Failpoint":
+        """Reads "step:n", or an empty text for no failpoint.
+
+        Raises:
+            ValueError: There is no such step, or n is not a number from 1.
+        """
+        if not text:
+            return cls()
+        step, _, at = text.partition(":")
+        if step not in STEPS or not (at or "1").isdigit() or int(at or 1) < 1:
+            raise ValueError(f"a failpoint is one of {', '.join(STEPS)}, a colon and a number from 1, not {text!r}")
+        return cls(step, int(at or 1))
+
+    def reach(self, step: str) -> None:
+        """Passes a step, or never returns."""
+        if step != self._step:
+            return
+        self._reached[step] += 1
+        if self._reached[step] == self._at:
+            os.kill(os.getpid(), signal.SIGKILL)
