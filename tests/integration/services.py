@@ -1,0 +1,122 @@
+"""Services under test, each in this process on real backends, and callers of them."""
+
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import psycopg
+from aac.auth.v1.auth_pb2 import LoginRequest, LoginResponse
+from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
+
+from aac_grpc.client.errors import from_rpc_error
+from aac_grpc.common.identity import derive_service_secret
+from aac_grpc.common.server import Server, Service
+from aac_grpc.servicers import auth
+
+ADMIN = ("root", "correct horse battery")
+DEMO = ("demo", "staple staple staple")
+MESH_SECRET = secrets.token_hex(32)
+
+
+@asynccontextmanager
+async def serving(service: Service, installation: Mapping[str, Any], **settings: Any) -> AsyncIterator[Server]:
+    """A service of an installation that takes calls."""
+    secret = derive_service_secret(MESH_SECRET, service.name)
+    place = {"grpc_port": 0, "admin_port": 0, "service_secret": secret}
+    server = Server(service, service.settings(**{**installation, **place, **settings}))
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def new_installation(backends: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+    """Settings of an installation with a database of its own."""
+    name = f"test_{secrets.token_hex(4)}"
+    url = backends["DATABASE_URL"]
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute(f'create database "{name}"'.encode())
+        try:
+            yield {
+                "database_url": url.rpartition("/")[0] + f"/{name}",
+                "redis_url": backends["REDIS_URL"],
+                "kafka_bootstrap_servers": backends["KAFKA_BOOTSTRAP_SERVERS"],
+                "mesh_secret": MESH_SECRET,
+                # Nobody is there: what a test needs, it names.
+                "registry_address": "127.0.0.1:1",
+            }
+        finally:
+            await connection.execute(f'drop database "{name}" with (force)'.encode())
+
+
+@asynccontextmanager
+async def auth_serving(installation: Mapping[str, Any], **settings: Any) -> AsyncIterator[Server]:
+    """auth-service with the first administrator and the demo user."""
+    people = {
+        "bootstrap_admin_username": ADMIN[0],
+        "bootstrap_admin_password": ADMIN[1],
+        "bootstrap_demo_username": DEMO[0],
+        "bootstrap_demo_password": DEMO[1],
+        # Tests sign in more often than people do.
+        "rate_limits": {},
+    }
+    async with serving(auth.service, installation, **{**people, **settings}) as server:
+        yield server
+
+
+class Caller:
+    """Somebody who calls a service. Its methods are the stub's; a failed call raises the error that it stands for."""
+
+    def __init__(
+        self, stub: Callable[[Any], Any], address: str, *, token: str = "", metadata: Mapping[str, str] | None = None
+    ) -> None:
+        self.channel = grpc.aio.insecure_channel(address)
+        self._stub = stub(self.channel)
+        self._metadata = [*(metadata or {}).items(), *([("authorization", f"Bearer {token}")] if token else [])]
+
+    def __getattr__(self, name: str) -> Callable[[Any], Awaitable[Any]]:
+        method = getattr(self._stub, name)
+
+        async def call(request: Any) -> Any:
+            try:
+                return await method(request, metadata=self._metadata, timeout=10)
+            except grpc.aio.AioRpcError as error:
+                raise from_rpc_error(error) from None
+
+        return call
+
+    def stream(self, name: str, request: Any) -> Any:
+        """Opens a server stream."""
+        return getattr(self._stub, name)(request, metadata=self._metadata, timeout=60)
+
+
+async def sign_in(address: str, username: str, password: str) -> LoginResponse:
+    """Signs a user in."""
+    caller = Caller(AuthServiceStub, address)
+    try:
+        response: LoginResponse = await caller.Login(LoginRequest(username=username, password=password))
+        return response
+    finally:
+        await caller.channel.close()
+
+
+class Callers:
+    """Callers of services, closed together."""
+
+    def __init__(self) -> None:
+        self._callers: list[Caller] = []
+
+    def add(self, stub: Callable[[Any], Any], server: Server, **credential: Any) -> Caller:
+        """A caller of a service."""
+        caller = Caller(stub, server.address, **credential)
+        self._callers.append(caller)
+        return caller
+
+    async def close(self) -> None:
+        """Closes their channels."""
+        for caller in self._callers:
+            await caller.channel.close()
