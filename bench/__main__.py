@@ -1,0 +1,60 @@
+"""`python -m bench SUITE`: runs a suite of benches and prints its report."""
+
+import argparse
+import asyncio
+import sys
+
+from rich.console import Console
+
+from bench.machine import describe_machine
+from bench.options import Options
+from bench.report import Report, Row, print_report, save
+from bench.spine import SPINE
+from bench.suite import Suite
+
+SUITES = {suite.name: suite for suite in (SPINE,)}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Reads the command line."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measures the platform on this machine.")
+    parser.add_argument("suite", choices=sorted(SUITES), help="which benches to run")
+    parser.add_argument("--json", action="store_true", help="print {machine, rows} as JSON instead of a table")
+    parser.add_argument("--quick", action="store_true", help="short runs: to see that it works, not to compare")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="a bench of the suite, such as chain; repeatable"
+    )
+    given = parser.parse_args(arguments)
+    known = [bench.name for bench in SUITES[given.suite].benches]
+    if unknown := set(given.only).difference(known):
+        parser.error(f"no such bench: {', '.join(sorted(unknown))} (there are {', '.join(known)})")
+    return given
+
+
+async def measure(suite: Suite, options: Options) -> list[Row]:
+    """Runs a suite and tells each row as it comes."""
+    rows = []
+    async for row in suite.measure(options):
+        options.say(f"{row.name} {row.value} {row.unit} {row.detail}")
+        rows.append(row)
+    return rows
+
+
+def main(arguments: list[str]) -> int:
+    """Measures, prints, and writes bench/results/; 1 where a bench failed."""
+    given = parse(arguments)
+    progress = Console(stderr=True, highlight=False)
+    options = Options(given.quick, tuple(given.only), lambda text: progress.print(text, style="dim", markup=False))
+    machine = describe_machine()
+    rows = asyncio.run(measure(SUITES[given.suite], options))
+    report = Report(machine, rows, quick=given.quick)
+    options.say(f"written to {save(report, given.suite)}")
+    if given.json:
+        print(report.to_json())
+    else:
+        print_report(report, Console())
+    return int(any(row.value is None for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,87 @@
+"""Other processes: what CPU and memory they take, and servers of a bench's own."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+import psutil
+
+from bench.machine import ROOT
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that all threads of a process have used so far, in seconds.
+
+    Linux keeps it in nanoseconds on a clock of the process (clock_getcpuclockid(3)); elsewhere in ticks of 10 ms.
+    """
+    if sys.platform == "linux":
+        return time.clock_gettime((~pid << 3) | 2)
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def memory_mb(processes: Iterable[psutil.Process]) -> tuple[float, str]:
+    """Memory of processes together, in MB, and which kind.
+
+    "PSS" shares out the pages that several processes map; where the system does not tell, "RSS" counts them in each.
+    """
+    living = list(processes)
+    try:
+        return sum(one.memory_full_info().pss for one in living) / 2**20, "PSS"
+    except (AttributeError, psutil.AccessDenied):
+        return sum(one.memory_info().rss for one in living) / 2**20, "RSS"
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def program(*arguments: str, environment: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program of this checkout's Python (`python ARGUMENTS`), ended when the block is left.
+
+    Raises:
+        RuntimeError: It ended by itself before; with the last lines that it wrote.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output
+        )
+        try:
+            yield process
+        except Exception:
+            if process.returncode is not None:
+                raise RuntimeError(f"{' '.join(arguments)} ended: {_tail(output)}") from None
+            raise
+        finally:
+            await _end(process)
+
+
+def _tail(output: "tempfile._TemporaryFileWrapper[bytes]") -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - 2000))
+    return output.read().decode(errors="replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()

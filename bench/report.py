@@ -1,0 +1,89 @@
+"""Rows of a report: as a table for people, as JSON for everything else."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.machine import ROOT, Machine
+
+RESULTS = ROOT / "bench" / "results"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        name: Such as "spine.place_order_per_s".
+        value: The figure; None where it could not be measured.
+        unit: Of the value and the baseline.
+        baseline: What it is compared with, measured in the same run or stated; None where there is nothing.
+        ratio: The comparison; `detail` says of what to what.
+        detail: How it was measured, in words.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    baseline: float | None = None
+    ratio: float | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All rows of one run, and the machine that they are of."""
+
+    machine: Machine
+    rows: Sequence[Row]
+    quick: bool = False
+    """Its runs were short: the figures show that the benches work, and little else."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{machine, quick, rows}`."""
+        return {"machine": self.machine.to_dict(), "quick": self.quick, "rows": [asdict(row) for row in self.rows]}
+
+    def to_json(self) -> str:
+        """The report as indented JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+
+def save(report: Report, suite: str, folder: Path = RESULTS) -> Path:
+    """Writes the report to `folder`, named after the suite and the time; returns the file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    moment = "".join(filter(str.isalnum, report.machine.measured_at.partition("+")[0]))
+    file = folder / f"{suite}-{moment}.json"
+    file.write_text(report.to_json() + "\n", encoding="utf-8")
+    return file
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Prints the machine and the rows."""
+    machine = report.machine
+    console.print(f"{machine.cpu}, {machine.cores} cores, {machine.memory_mb} MB, {machine.system}, {machine.python}")
+    console.print(", ".join(f"{name} {number}" for name, number in machine.versions.items()))
+    console.print(f"commit {machine.commit or 'unknown'}, load {machine.load[0]}, {machine.measured_at}")
+    if report.quick:
+        console.print("Quick run: the figures show that the benches work, and little else.", style="yellow")
+    table = Table("name", "value", "unit", "baseline", "ratio")
+    for column in (1, 3, 4):
+        table.columns[column].justify = "right"
+    for row in report.rows:
+        table.add_row(row.name, figure(row.value), row.unit, figure(row.baseline), figure(row.ratio))
+    console.print(table)
+    for row in report.rows:
+        console.print(f"{row.name}: {row.detail}", style="dim")
+
+
+def figure(value: float | None) -> str:
+    """A figure with about three significant digits; nothing where there is none."""
+    if value is None:
+        return ""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

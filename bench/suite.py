@@ -1,0 +1,42 @@
+"""A suite: benches that are reported together."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass
+
+from bench.options import Options
+from bench.report import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One bench.
+
+    Attributes:
+        name: As `--only` takes it.
+        measure: Yields its rows, each as soon as it is known.
+    """
+
+    name: str
+    measure: Callable[[Options], AsyncIterator[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Benches in the order in which they run."""
+
+    name: str
+    benches: Sequence[Bench]
+
+    def chosen(self, only: Collection[str]) -> Sequence[Bench]:
+        """The benches of these names; all where none is named."""
+        return [bench for bench in self.benches if not only or bench.name in only]
+
+    async def measure(self, options: Options) -> AsyncIterator[Row]:
+        """Runs benches one after the other; one that fails becomes a row without a value that says so."""
+        for bench in self.chosen(options.only):
+            options.say(f"{bench.name} ...")
+            try:
+                async for row in bench.measure(options):
+                    yield row
+            except Exception as error:
+                yield Row(f"{self.name}.{bench.name}", None, "", detail=f"failed: {error!r}")
