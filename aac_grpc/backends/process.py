@@ -55,6 +55,7 @@ class SupervisedProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._stopping = False
         self._restarts = 0
         self._in_a_row = 0
         self._last_exit: str | None = None
@@ -99,13 +100,17 @@ class SupervisedProcess:
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """Ends the process: its stop signal, then after the grace, or once `hurry` is set, SIGKILL."""
+        self._stopping = True
         await self._halt(hurry)
         self._refuse("it was stopped while it started")
         self._set_state(ProcessState.STOPPED)
 
     async def restart(self, hurry: asyncio.Event) -> None:
-        """Stops the process and starts it again."""
+        """Stops the process and starts it again, unless `stop` is called meanwhile."""
+        self._stopping = False
         await self._halt(hurry)
+        if self._stopping:
+            return
         self._restarts += 1
         self.start()
 

@@ -152,7 +152,10 @@ class Supervisor:
         Raises:
             BackendError: There is none of that name.
         """
-        await self._named(name).restart(self._hurry)
+        process = self._named(name)
+        if self._stop_requested.is_set():
+            raise BackendError("the supervisor is stopping")
+        await process.restart(self._hurry)
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a signal to a process, which is started again if it ends.
@@ -191,6 +194,7 @@ class Supervisor:
 
     async def _take_down(self, process: SupervisedProcess, dependents: Sequence[Awaitable[None]]) -> None:
         await asyncio.gather(*dependents)
+        self._progress(f"stop {process.spec.name}", None)
         await process.stop(self._hurry)
 
     def _require_order(self, specs: Sequence[ProcessSpec]) -> None:
