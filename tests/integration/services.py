@@ -68,6 +68,19 @@ async def auth_serving(installation: Mapping[str, Any], **settings: Any) -> Asyn
         yield server
 
 
+@asynccontextmanager
+async def database_away(installation: Mapping[str, Any]) -> AsyncIterator[None]:
+    """PostgreSQL closes all connections to the installation's database and takes no new ones."""
+    url, _, name = installation["database_url"].rpartition("/")
+    async with await psycopg.AsyncConnection.connect(f"{url}/postgres", autocommit=True) as connection:
+        await connection.execute(f'alter database "{name}" allow_connections false'.encode())
+        await connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+        try:
+            yield
+        finally:
+            await connection.execute(f'alter database "{name}" allow_connections true'.encode())
+
+
 class Caller:
     """Somebody who calls a service. Its methods are the stub's; a failed call raises the error that it stands for."""
 
