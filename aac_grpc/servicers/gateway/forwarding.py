@@ -131,14 +131,14 @@ class Forwarder:
         goodbye = _Goodbye(upstream)
         if self._route.drainable:
             call.on_drain(goodbye.say)
+        # As early as the service sends it, not with the first message.
+        early = asyncio.create_task(_initial(context, upstream))
         try:
-            # As early as the service sends it, not with the first message.
-            async with _beside(_initial(context, upstream)) as early:
-                with contextlib.suppress(aio.AioRpcError):
-                    while (message := await goodbye.unless_said(upstream.read())) is not aio.EOF:
-                        await early
-                        await context.write(message)
-                await early
+            with contextlib.suppress(aio.AioRpcError):
+                while (message := await goodbye.unless_said(upstream.read())) is not aio.EOF:
+                    await early
+                    await context.write(message)
+            await early
             if goodbye.said:
                 await context.write(encode(now_header(FRAME_KIND_DRAINING)))
             elif await upstream.code() is not grpc.StatusCode.OK:
@@ -147,6 +147,9 @@ class Forwarder:
                 context.set_trailing_metadata(passed_back(await upstream.trailing_metadata()))
         finally:
             upstream.cancel()
+            # Its end, not its cancellation: a half-sent operation would keep the base from sending a status.
+            await asyncio.wait({early})
+            early.cancelled() or early.exception()
 
     async def _refuse(self, call: Call, context: Any, upstream: Any) -> None:
         """Ends the call as the service did; where it was gRPC that ended it, with details."""
@@ -214,7 +217,7 @@ async def _beside(work: Coroutine[Any, Any, None]) -> Any:
     """Runs work beside the block; ends it with the block."""
     task = asyncio.create_task(work)
     try:
-        yield task
+        yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
