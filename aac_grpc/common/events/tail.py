@@ -1,19 +1,15 @@
 """Following topics without a group: for people who watch, not for effects."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from uuid import uuid4
 
+from confluent_kafka import Consumer, TopicPartition
 
-@dataclass(frozen=True, slots=True)
-class TailedEvent:
-    """A message where it lies in Kafka."""
+from aac_grpc.common.events.reader import Reader, ReceivedEvent
 
-    topic: str
-    partition: int
-    offset: int
-    key: str
-    value: bytes
-    headers: Mapping[str, str]
+Partition = tuple[str, int]
+ADMIN_TIMEOUT_S = 5.0
+BATCH = 500
 
 
 class EventTail:
@@ -24,7 +20,7 @@ class EventTail:
         bootstrap_servers: str,
         topics: Sequence[str],
         *,
-        start: Mapping[tuple[str, int], int] | None = None,
+        start: Mapping[Partition, int] | None = None,
         from_beginning: bool = False,
         config: Mapping[str, str] | None = None,
     ) -> None:
@@ -37,14 +33,52 @@ class EventTail:
             from_beginning: Begin with the oldest message kept, else with the next one.
             config: More librdkafka settings (TLS, SASL).
         """
+        self._topics = tuple(topics)
+        self._start = dict(start or {})
+        self._from_beginning = from_beginning
+        self._reader = Reader(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                **(config or {}),
+                # librdkafka wants a name; nothing joins or commits.
+                "group.id": f"aac-tail-{uuid4()}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "allow.auto.create.topics": False,
+            },
+            self._assign,
+        )
 
-    async def open(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """Starts reading; returns each partition's first offset kept and the offset that it begins at."""
-        raise NotImplementedError
+    async def open(self) -> dict[Partition, tuple[int, int]]:
+        """Starts reading; returns each partition's first offset kept and the offset that it begins at.
 
-    def batches(self) -> AsyncIterator[list[TailedEvent]]:
-        """Messages as they come, in the order of their partition; ends only by an error or `close`."""
-        raise NotImplementedError
+        Raises:
+            DependencyUnavailable: Kafka can't be reached.
+        """
+        return await self._reader.start()
+
+    async def batches(self) -> AsyncIterator[list[ReceivedEvent]]:
+        """Messages as they come, in the order of their partition, at most 500 at once; never ends by itself.
+
+        Raises:
+            KafkaException: Reading can't go on.
+        """
+        while True:
+            yield await self._reader.take(BATCH)
 
     async def close(self) -> None:
         """Ends reading."""
+        await self._reader.stop()
+
+    def _assign(self, consumer: Consumer) -> dict[Partition, tuple[int, int]]:
+        known = consumer.list_topics(timeout=ADMIN_TIMEOUT_S).topics
+        points = {}
+        for topic in self._topics:
+            for partition in known[topic].partitions if topic in known else ():
+                first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ADMIN_TIMEOUT_S)
+                default = first if self._from_beginning else end
+                wanted = self._start.get((topic, partition), default)
+                points[topic, partition] = first, min(max(first, wanted), end)
+        consumer.assign([TopicPartition(topic, partition, at) for (topic, partition), (_, at) in points.items()])
+        return points
