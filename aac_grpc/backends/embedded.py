@@ -79,7 +79,7 @@ class EmbeddedBackends:
         async with contextlib.AsyncExitStack() as stack:
             supervisor = self._given_supervisor
             if supervisor is None:
-                supervisor = await stack.enter_async_context(Supervisor(self._state))
+                supervisor = await stack.enter_async_context(Supervisor(self._state, progress=self._progress))
             backends = {variable: self._backend(_VARIABLES[variable]) for variable in self._variables}
             await self._boot(supervisor, list(backends.values()))
             self._urls = {variable: backend.url for variable, backend in backends.items()}
