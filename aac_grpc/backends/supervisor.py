@@ -219,7 +219,7 @@ class Supervisor:
 
     async def _end_leftovers(self) -> None:
         path = self._state.run / _RECORDS
-        if path.exists():
+        if await asyncio.to_thread(leftovers.read_records, path):
             self._progress("end what the last run left behind", None)
             await asyncio.to_thread(leftovers.end_leftovers, path)
 
