@@ -24,20 +24,18 @@ class Pending:
 
     __slots__ = ("_answer", "judged_in", "request", "verdict", "waiters")
 
-    def __init__(self, request: Request[Any], on_done: Callable[["Pending"], None]) -> None:
-        """Takes a request in; `on_done` is called once it has an answer or an error."""
+    def __init__(self, request: Request[Any]) -> None:
         self.request = request
         self.verdict: Verdict | None = None
         self.judged_in = -1
         self.waiters = 0
         self._answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        # A failure that nobody waits for any more is no surprise.
+        self._answer.add_done_callback(lambda answer: answer.exception())
 
-        def done(answer: asyncio.Future[Message]) -> None:
-            # A failure that nobody waits for any more is no surprise.
-            answer.exception()
-            on_done(self)
-
-        self._answer.add_done_callback(done)
+    def on_done(self, callback: Callable[["Pending"], None]) -> None:
+        """Has `callback` called once there is an answer or an error."""
+        self._answer.add_done_callback(lambda _: callback(self))
 
     @property
     def answered(self) -> bool:

@@ -70,6 +70,8 @@ class SetUpVenue(Request[CreateVenueResponse]):
 
     def run(self, batch: Batch, verdict: Verdict | None) -> CreateVenueResponse:
         """Sets the venue up."""
+        if batch.live.venue.sequence:
+            raise AlreadyExists("venue", batch.live.name)
         for instrument in self._instruments:
             batch.execute(AddInstrument(instrument))
         for opening in self._openings:

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
-import structlog
 from google.protobuf.message import Message
 
 from aac_grpc.client.errors import AacError, DeadlineExceeded, Internal, KeyReused, Overloaded, UnknownOutcome
 from aac_grpc.common.clock import Clock
+from aac_grpc.common.logs import get_logger
 from aac_grpc.servicers.trading.batch import Batch, ClientKey, KeyRecord
 from aac_grpc.servicers.trading.failpoints import AFTER_ANSWER, AFTER_COMMIT, Failpoint
 from aac_grpc.servicers.trading.intake import Intake, Judge
@@ -23,7 +23,7 @@ from aac_grpc.servicers.trading.settlement import Settlement
 
 Seen = TypeVar("Seen")
 
-_log = structlog.get_logger("trading")
+_log = get_logger(__name__)
 
 
 class VenueWriter:
@@ -82,6 +82,8 @@ class VenueWriter:
             for task in tasks:
                 task.cancel()
             results = await asyncio.gather(*tasks, return_exceptions=True)
+            if self._busy:
+                self._memory.doubt()
             failures = [result for result in results if isinstance(result, Exception)]
             self.close(next((failure for failure in failures if isinstance(failure, AacError)), UnknownOutcome()))
         for failure in failures:
@@ -124,7 +126,8 @@ class VenueWriter:
             raise self._closed
         if len(self._waiting) >= self._settings.queue_requests:
             raise Overloaded(f"{len(self._waiting)} requests wait for the venue's writer; retry later")
-        pending = Pending(request, self._forget)
+        pending = Pending(request)
+        pending.on_done(self._forget)
         self._waiting.add(pending)
         if request.key is None:
             self._make_ready(pending)
@@ -163,10 +166,8 @@ class VenueWriter:
             if not self._orders and not self._feed:
                 self._work.clear()
             self._busy = True
-            try:
-                await self._write_batch(taken)
-            finally:
-                self._busy = False
+            await self._write_batch(taken)
+            self._busy = False
             self._inspect()
 
     async def _write_batch(self, taken: Sequence[Pending]) -> None:
@@ -174,7 +175,7 @@ class VenueWriter:
         batch = Batch(self._memory.live, self._clock.nanoseconds())
         try:
             answers = self._carry_out(batch, taken)
-            if batch.messages:
+            if not batch.empty:
                 batch.seal()
         except Exception:
             _log.exception("a batch failed in memory", venue=batch.live.name, batch=batch.number)
@@ -184,7 +185,7 @@ class VenueWriter:
         finally:
             for pending in taken:
                 self._judge.settle(pending)
-        if batch.messages:
+        if not batch.empty:
             waiting = [pending for pending, _ in answers]
             if not await self._settlement.commit(batch, lambda error: _fail(waiting, error)):
                 return
@@ -192,7 +193,7 @@ class VenueWriter:
             self._publish(batch)
         for pending, answer in answers:
             pending.answer(answer)
-        if batch.messages:
+        if not batch.empty:
             self._failpoint.reach(AFTER_ANSWER)
 
     def _carry_out(self, batch: Batch, taken: Sequence[Pending]) -> list[tuple[Pending, Message]]:

@@ -37,7 +37,7 @@ create table journal (
 alter table journal alter column commands set storage external;
 alter table journal alter column events set storage external;
 
-create unique index journal_by_sequence on journal (venue_id, last_sequence);
+create index journal_by_sequence on journal (venue_id, last_sequence);
 
 -- In which batches an account's order events are.
 create table journal_accounts (

@@ -1,0 +1,133 @@
+"""A venue that this instance writes: its memory, journal, writer, streams and relay, from lease to release."""
+
+import asyncio
+from contextvars import Context
+from dataclasses import dataclass
+
+from aac_grpc.client.errors import AacError
+from aac_grpc.common.clock import Clock
+from aac_grpc.common.database import Database
+from aac_grpc.common.events import EventPublisher
+from aac_grpc.common.logs import get_logger
+from aac_grpc.common.tasks import Task, Tasks
+from aac_grpc.domain.instruments import Instrument
+from aac_grpc.servicers.trading.batch import Batch
+from aac_grpc.servicers.trading.domain_events import DomainEvents
+from aac_grpc.servicers.trading.failpoints import Failpoint
+from aac_grpc.servicers.trading.journal import Journal
+from aac_grpc.servicers.trading.leases import Lease
+from aac_grpc.servicers.trading.live import LiveVenue
+from aac_grpc.servicers.trading.memory import Memory
+from aac_grpc.servicers.trading.recovery import recover, save_snapshot
+from aac_grpc.servicers.trading.relay import KafkaRelay
+from aac_grpc.servicers.trading.risk import RiskCheck
+from aac_grpc.servicers.trading.settings import TradingSettings
+from aac_grpc.servicers.trading.venue_streams import VenueStreams
+from aac_grpc.servicers.trading.venue_table import VenueRow
+from aac_grpc.servicers.trading.writer import VenueWriter
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What open venues share."""
+
+    database: Database
+    publisher: EventPublisher
+    risk: RiskCheck
+    clock: Clock
+    tasks: Tasks
+    settings: TradingSettings
+    failpoint: Failpoint
+
+
+class OpenVenue:
+    """A venue under this instance's lease."""
+
+    def __init__(self, row: VenueRow, lease: Lease, live: LiveVenue, means: Means) -> None:
+        """Takes over a venue that was just recovered."""
+        self.row = row
+        self.lease = lease
+        self._means = means
+        settings, database = means.settings, means.database
+        self._memory = Memory(live, self._recover)
+        journal = Journal(database, lease, settings.lease_s, settings.commit_timeout_s, means.failpoint)
+        self.streams = VenueStreams(row, self._memory, database)
+        self.writer = VenueWriter(
+            self._memory, journal, means.risk, means.clock, settings, self._committed, means.failpoint
+        )
+        mapper = DomainEvents(row.name, row.epoch, self._instrument)
+        self._relay = KafkaRelay(database, means.publisher, row.venue_id, mapper, means.failpoint)
+        self._saved = live.venue.sequence
+        self._saving: asyncio.Task[None] | None = None
+        self._tasks: list[Task] = []
+
+    @classmethod
+    async def open(cls, row: VenueRow, lease: Lease, means: Means) -> "OpenVenue":
+        """Recovers a venue and begins to write it."""
+        live = await recover(means.database, row.venue_id, row.name)
+        venue = cls(row, lease, live, means)
+        venue._start()
+        _log.info("venue opened", venue=row.name, epoch=lease.epoch, sequence=live.venue.sequence)
+        return venue
+
+    @property
+    def closed(self) -> bool:
+        """This instance does not write it any more."""
+        return self.writer.closed
+
+    async def close(self, reason: AacError) -> None:
+        """Ends the writer and the relay, and tells all who wait."""
+        self.writer.close(reason)
+        self.streams.close()
+        for task in self._tasks:
+            await task.cancel()
+        if self._saving is not None:
+            await asyncio.wait({self._saving})
+
+    async def save(self) -> None:
+        """Saves a snapshot, if anything happened since the last one. Only once the writer has ended."""
+        live = self._memory.live
+        if self._memory.is_trusted and live.venue.sequence > self._saved:
+            await save_snapshot(self._means.database, live)
+
+    def _start(self) -> None:
+        # Not in the context of the call that opened the venue: its deadline is not the writer's.
+        spawn = Context().run
+        tasks, name = self._means.tasks, self.row.name
+        self._tasks = [
+            spawn(lambda: tasks.spawn(self._write, name=f"writer of {name}", restart=False)),
+            spawn(lambda: tasks.spawn(self._relay.run, name=f"relay of {name}")),
+        ]
+
+    async def _write(self) -> None:
+        try:
+            await self.writer.run()
+        except Exception:
+            # The venue is opened again by the next one who asks for it; the process is well.
+            _log.exception("writer failed", venue=self.row.name)
+
+    def _committed(self, batch: Batch) -> None:
+        self.streams.publish(batch)
+        self._relay.wake()
+        behind = batch.last_sequence - self._saved
+        if behind >= self._means.settings.snapshot_events and (self._saving is None or self._saving.done()):
+            self._saving = asyncio.create_task(self._save(batch.live))
+
+    async def _save(self, live: LiveVenue) -> None:
+        sequence = live.venue.sequence
+        try:
+            await save_snapshot(self._means.database, live)
+        except AacError as error:
+            _log.warning("snapshot failed", venue=self.row.name, error=str(error))
+        else:
+            self._saved = sequence
+
+    async def _recover(self) -> LiveVenue:
+        return await recover(self._means.database, self.row.venue_id, self.row.name)
+
+    def _instrument(self, symbol: str) -> Instrument:
+        instrument = self._memory.live.instrument(symbol)
+        assert instrument is not None
+        return instrument
