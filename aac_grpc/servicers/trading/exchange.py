@@ -4,15 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
+
 from aac_grpc.client.errors import AacError, Draining, NotFound, Unavailable, WrongState
-from aac_grpc.common.logs import get_logger
 from aac_grpc.common.types import DEFAULT_VENUE
 from aac_grpc.servicers.trading.leases import LeaseLost, Leases
 from aac_grpc.servicers.trading.open_venue import Means, OpenVenue
 from aac_grpc.servicers.trading.recovery import JournalDamaged
 from aac_grpc.servicers.trading.venue_table import VenueRow, VenueTable
 
-_log = get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 RENEWALS_A_LEASE = 4
 PURGE_S = 5.0

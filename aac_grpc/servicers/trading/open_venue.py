@@ -4,11 +4,12 @@ import asyncio
 from contextvars import Context
 from dataclasses import dataclass
 
+import structlog
+
 from aac_grpc.client.errors import AacError
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.database import Database
 from aac_grpc.common.events import EventPublisher
-from aac_grpc.common.logs import get_logger
 from aac_grpc.common.tasks import Task, Tasks
 from aac_grpc.domain.instruments import Instrument
 from aac_grpc.servicers.trading.batch import Batch
@@ -26,7 +27,7 @@ from aac_grpc.servicers.trading.venue_streams import VenueStreams
 from aac_grpc.servicers.trading.venue_table import VenueRow
 from aac_grpc.servicers.trading.writer import VenueWriter
 
-_log = get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

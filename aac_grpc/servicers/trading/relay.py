@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 
+import structlog
 from aac.trading.v1.journal_pb2 import JournalBatch
 
 from aac_grpc.client.errors import AacError
 from aac_grpc.common.database import Database
 from aac_grpc.common.events import EventPublisher, OutgoingEvent, outgoing
-from aac_grpc.common.logs import get_logger
 from aac_grpc.servicers.trading.domain_events import DomainEvents
 from aac_grpc.servicers.trading.failpoints import AFTER_PUBLISH, Failpoint
 
@@ -17,7 +17,7 @@ _BATCHES = 32
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 
-_log = get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class KafkaRelay:

@@ -3,9 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+import structlog
+
 from aac_grpc.client.errors import AacError, DependencyUnavailable, Internal, UnknownOutcome
 from aac_grpc.common.database import CommitUnknown
-from aac_grpc.common.logs import get_logger
 from aac_grpc.servicers.trading.batch import Batch
 from aac_grpc.servicers.trading.journal import Journal, Outcome
 from aac_grpc.servicers.trading.leases import LeaseLost
@@ -14,7 +15,7 @@ from aac_grpc.servicers.trading.memory import Memory
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 
-_log = get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class Settlement:

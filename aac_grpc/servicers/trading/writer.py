@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
+import structlog
 from google.protobuf.message import Message
 
 from aac_grpc.client.errors import AacError, DeadlineExceeded, Internal, KeyReused, Overloaded, UnknownOutcome
 from aac_grpc.common.clock import Clock
-from aac_grpc.common.logs import get_logger
 from aac_grpc.servicers.trading.batch import Batch, ClientKey, KeyRecord
 from aac_grpc.servicers.trading.failpoints import AFTER_ANSWER, AFTER_COMMIT, Failpoint
 from aac_grpc.servicers.trading.intake import Intake, Judge
@@ -23,7 +23,7 @@ from aac_grpc.servicers.trading.settlement import Settlement
 
 Seen = TypeVar("Seen")
 
-_log = get_logger(__name__)
+_log = structlog.get_logger(__name__)
 
 
 class VenueWriter:
