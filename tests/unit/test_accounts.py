@@ -23,6 +23,7 @@ def test_buying_moves_cash_and_position_by_the_trade_exactly() -> None:
     (_, trade) = market.place("taker", "bid", BUY, 3, 1100)
     assert isinstance(trade, Trade)
     assert (trade.taker.cash_delta, trade.maker.cash_delta) == (-3036 * CENT, 3036 * CENT)
+    assert (trade.taker.hold_released, trade.maker.hold_released) == (0, 0)
     taker = market.venue.account_state("taker")
     assert taker is not None
     assert taker.cash == 100 * MONEY - 3036 * CENT
@@ -70,7 +71,10 @@ def test_a_resting_sell_promises_the_position_and_no_more_than_there_is_can_be_p
     assert (state.open_orders["X"].count, state.open_orders["X"].notional) == (1, 3300 * CENT)
     (refusal,) = market.place("seller", "b", SELL, 3, 1100)
     assert [reason.code for reason in refusal.reasons] == [VenueReason.INSUFFICIENT_POSITION]  # type: ignore[union-attr]
-    assert market.place("seller", "c", SELL, 2)[0].sequence == market.venue.sequence - 1
+    order_id = market.order("seller", "a").order_id
+    assert market.venue.validate(AmendOrder("seller", order_id, quantity=5)) == ()
+    (reason,) = market.venue.validate(AmendOrder("seller", order_id, quantity=6))
+    assert (reason.code, reason.limit, reason.actual) == (VenueReason.INSUFFICIENT_POSITION, "5", "6")
 
 
 def test_cash_that_is_held_can_neither_be_spent_again_nor_withdrawn() -> None:
@@ -83,6 +87,8 @@ def test_cash_that_is_held_can_neither_be_spent_again_nor_withdrawn() -> None:
     ]
     with pytest.raises(CommandRefused, match="50 USD cannot be withdrawn, 40 is free"):
         market.run(AdjustCash("buyer", -50 * MONEY))
+    with pytest.raises(CommandRefused):
+        market.run(AdjustCash("buyer", -40 * MONEY - 1))
     market.run(AdjustCash("buyer", -40 * MONEY))
 
 
@@ -144,6 +150,15 @@ def test_average_cost_and_realized_profit_follow_a_textbook_example() -> None:
     assert position.trade(10, 70) == 0
     assert position.trade(-15, -120) == 30
     assert (position.quantity, position.cost, position.realized_pnl) == (5, 30, 30)
+
+
+@pytest.mark.parametrize(("cost", "share"), [(5, 2), (7, 4), (-5, -2), (-7, -4), (8, 4)])
+def test_the_cost_that_a_closing_trade_takes_is_rounded_half_to_even(cost: int, share: int) -> None:
+    sign = 1 if cost > 0 else -1
+    position = Position(quantity=2 * sign, cost=cost)
+    position.trade(-sign, -sign * 10)
+    assert position.cost == cost - share
+    assert position.realized_pnl == sign * 10 - share
 
 
 def test_a_trade_through_zero_closes_the_long_and_opens_a_short_at_its_own_price() -> None:

@@ -252,6 +252,8 @@ def test_risk_is_asked_about_what_adds_exposure_only(market: Market) -> None:
     ask = market.venue.intent
     assert ask(CancelOrder("alice", order_id)) is None
     assert ask(AmendOrder("alice", order_id, quantity=4)) is None
+    assert ask(AmendOrder("alice", order_id, price=1001, quantity=4)) is not None
+    assert ask(AmendOrder("bob", order_id, quantity=9)) is None
     grown = ask(AmendOrder("alice", order_id, price=1001, quantity=9))
     assert grown == OrderIntent("alice", "X", BUY, LIMIT, GTC, 9, 1001, 10**6, "USD", 5, 1000)
     fresh = ask(PlaceOrder("alice", "b", "X", SELL, MARKET, IOC, 3))
