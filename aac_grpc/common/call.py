@@ -9,8 +9,9 @@ from typing import Any, Literal
 import grpc
 from google.protobuf.message import Message
 
-from aac_grpc.client.errors import AacError, Draining, InvalidField
+from aac_grpc.client.errors import AacError, DeadlineExceeded, Draining, InvalidField
 from aac_grpc.common.contract import MethodPolicy
+from aac_grpc.common.expiry import Expiry
 
 ALL_ACCOUNTS = "*"
 """Stands in a token for every account."""
@@ -72,7 +73,10 @@ class Call:
         "_drain_callbacks",
         "_end_at",
         "_ending",
-        "_scope",
+        "_expired",
+        "_expiry",
+        "_slot",
+        "_task",
         "code",
         "context",
         "deadline",
@@ -89,7 +93,13 @@ class Call:
     )
 
     def __init__(
-        self, policy: MethodPolicy, context: Any, metadata: dict[str, Any], request_id: str, started_at: float
+        self,
+        policy: MethodPolicy,
+        context: Any,
+        metadata: dict[str, Any],
+        request_id: str,
+        started_at: float,
+        expiry: Expiry,
     ) -> None:
         self.policy = policy
         self.context: grpc.aio.ServicerContext[Any, Any] = context
@@ -104,10 +114,13 @@ class Call:
         self.ended = False
         self.received = 0
         self.sent = 0
-        self._scope: asyncio.Timeout | None = None
-        self._end_at: float | None = None
-        self._ending: Callable[[], AacError] | None = None
-        self._drain_callbacks: list[Callable[[], None]] = []
+        self._task = asyncio.current_task()
+        self._expiry = expiry
+        self._slot: set[Any] | None = None
+        self._end_at = float("inf")
+        self._ending: Callable[[], AacError] = DeadlineExceeded
+        self._expired = False
+        self._drain_callbacks: list[Callable[[], None]] | None = None
 
     def account(self, request: Message) -> str:
         """The account that a request acts on: the one it names, else the caller's only one.
@@ -136,38 +149,50 @@ class Call:
 
         A stream without a callback is ended by the base, with the reason DRAINING.
         """
+        if self._drain_callbacks is None:
+            self._drain_callbacks = []
         self._drain_callbacks.append(callback)
 
     def drain(self) -> None:
         """Tells the call that the server shuts down."""
-        if not self._drain_callbacks:
+        if self._drain_callbacks is None:
             self.terminate(Draining())
+            return
         for callback in self._drain_callbacks:
             callback()
 
     def terminate(self, error: AacError) -> None:
-        """Ends the call with this error as soon as its handler can be interrupted."""
-        self.end_at(self.started_at, lambda: error)
+        """Ends the call with this error, as soon as its handler next waits."""
+        if not self.ended and self._end_at > 0:
+            self._end_at, self._ending = 0, lambda: error
+            asyncio.get_running_loop().call_soon(self.expire)
 
     def end_at(self, when: float, error: Callable[[], AacError]) -> None:
         """Ends the call with an error if it still runs at a time on the event loop's clock; the earliest time holds."""
-        if self._end_at is not None and self._end_at <= when:
+        if self.ended or when >= self._end_at:
             return
+        if self._slot is not None:
+            self._slot.discard(self)
         self._end_at, self._ending = when, error
-        if self._scope is not None:
-            self._scope.reschedule(when)
+        self._slot = self._expiry.add(self, when)
 
-    def begin(self, scope: asyncio.Timeout) -> None:
-        """Puts the handler under a scope that can be ended."""
-        self._scope = scope
-        if self._end_at is not None:
-            scope.reschedule(self._end_at)
+    def expire(self) -> None:
+        """Interrupts the handler: its time is over."""
+        if not self.ended and not self._expired and self._task is not None:
+            self._expired = True
+            self._task.cancel()
 
-    def finish(self) -> AacError | None:
-        """Leaves the scope; returns the error that ended it, if one did."""
+    def finish(self) -> None:
+        """The handler has returned or raised: it can't be interrupted any more."""
         self.ended = True
-        scope, self._scope = self._scope, None
-        return self._ending() if scope is not None and scope.expired() and self._ending is not None else None
+        if self._slot is not None:
+            self._slot.discard(self)
+
+    def interruption(self) -> AacError | None:
+        """The error that the handler was interrupted with; None where it was not, or was cancelled from outside too."""
+        if not self._expired or self._task is None or self._task.uncancel():
+            return None
+        return self._ending()
 
 
 ANONYMOUS = Principal(subject="")

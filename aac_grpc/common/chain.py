@@ -6,14 +6,13 @@ from typing import Any
 
 import grpc
 
-from aac_grpc.common.contract import MethodPolicy, policy_of
+from aac_grpc.common.contract import policy_of
 from aac_grpc.common.interceptors.access_log import AccessLog
-from aac_grpc.common.interceptors.adapter import adapt, unknown_method
+from aac_grpc.common.interceptors.adapter import Handler, MethodAdapter, Serving, adapt, unknown_method
 from aac_grpc.common.interceptors.auth import Authentication, CredentialScheme
 from aac_grpc.common.interceptors.authz import Authorization
 from aac_grpc.common.interceptors.breaker import RequiredDependencies
 from aac_grpc.common.interceptors.deadline import Deadline
-from aac_grpc.common.interceptors.drain import OpenStreams
 from aac_grpc.common.interceptors.hooks import Interceptor, compose
 from aac_grpc.common.interceptors.metrics import Metrics
 from aac_grpc.common.interceptors.ratelimit import RateLimit
@@ -21,8 +20,6 @@ from aac_grpc.common.interceptors.validate import Validation
 from aac_grpc.common.quota import LocalQuotas
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.servicer import Servicer
-
-Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 def outer_chain(resources: Resources) -> list[Interceptor]:
@@ -102,25 +99,25 @@ class Chain:
     def __init__(
         self,
         resources: Resources,
-        streams: OpenStreams,
+        serving: Serving,
         required: Sequence[str] = (),
         schemes: Sequence[CredentialScheme] = (),
     ) -> None:
-        self._limit = resources.settings.max_message_bytes
-        self._streams = streams
+        self._serving = serving
         self._outer = outer_chain(resources)
         self._whole = [*self._outer, *inner_chain(resources, required, schemes)]
 
-    def serve(self, path: str, handler: Handler, policy: MethodPolicy | None = None) -> Handler:
+    def serve(self, path: str, handler: Handler) -> Handler:
         """A method that is served here.
 
         Raises:
             ContractError: It has no policy.
         """
-        policy = policy or policy_of(path)
-        return adapt(policy, handler, compose(self._whole, policy), self._streams, self._limit)
+        policy = policy_of(path)
+        return adapt(MethodAdapter(policy, handler, compose(self._whole, policy), self._serving), handler)
 
     def forward(self, path: str, handler: Handler) -> Handler:
         """A method that another service serves: bytes pass through, and that service's own chain judges them."""
         policy = policy_of(path)
-        return adapt(policy, handler, compose(self._outer, policy), self._streams, self._limit)
+        hooks = compose(self._outer, policy)
+        return adapt(MethodAdapter(policy, handler, hooks, self._serving, forwards=True), handler)

@@ -68,6 +68,11 @@ class MethodPolicy:
         """Either side streams."""
         return self.client_streaming or self.server_streaming
 
+    @property
+    def infrastructure(self) -> bool:
+        """Not of our contract, but served by every process: health, reflection."""
+        return not self.service.startswith("aac.")
+
     def items(self, message: Message) -> int:
         """How many items of `cost_field` the message carries; 0 without such a field."""
         return len(getattr(message, self.cost_field)) if self.cost_field else 0

@@ -17,6 +17,12 @@ MAX_WAITING_LINES = 10_000
 Event = MutableMapping[str, Any]
 
 
+# Local variables hold tokens and passwords: they are never written.
+_json_exceptions = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=20)
+)
+
+
 class LineWriter:
     """Writes lines on a thread of its own; drops and counts them when the reader does not keep up."""
 
@@ -107,7 +113,7 @@ def configure(service: str, instance: str, *, level: str = "info", json: bool = 
             add_process,
             _add_call,
             _drop_none,
-            structlog.processors.dict_tracebacks if json else structlog.processors.format_exc_info,
+            _json_exceptions if json else structlog.processors.format_exc_info,
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),

@@ -1,18 +1,10 @@
 """The metrics that every process exports, under the standard names where there are some."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-SERVER_STARTED = Counter("grpc_server_started_total", "Calls that arrived.", METHOD_LABELS)
-SERVER_HANDLED = Counter("grpc_server_handled_total", "Calls that ended, by status.", (*METHOD_LABELS, "grpc_code"))
-SERVER_RECEIVED = Counter("grpc_server_msg_received_total", "Messages that came in.", METHOD_LABELS)
-SERVER_SENT = Counter("grpc_server_msg_sent_total", "Messages that went out.", METHOD_LABELS)
-SERVER_ITEMS_SENT = Counter("aac_server_items_sent_total", "Items that went out in messages.", METHOD_LABELS)
-SERVER_LATENCY = Histogram(
-    "grpc_server_handling_seconds", "Time from a call's arrival to its status.", METHOD_LABELS, buckets=LATENCY_BUCKETS
-)
 SERVER_OPEN_STREAMS = Gauge("aac_server_open_streams", "Streams that are open.")
 
 CLIENT_HANDLED = Counter(

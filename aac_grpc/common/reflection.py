@@ -50,7 +50,7 @@ def v1_file() -> FileDescriptor:
         return pool.FindFileByName(_V1_FILE)
 
 
-def reflection_handlers(services: Iterable[str]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+def reflection_handlers(services: Iterable[str]) -> dict[str, "grpc.RpcMethodHandler[Any, Any]"]:
     """Handlers by path that answer about these gRPC services and about reflection itself."""
     v1_file()
     servicer = reflection.aio.ReflectionServicer([*services, V1, ALPHA], pool=Pool())

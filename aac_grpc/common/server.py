@@ -15,7 +15,9 @@ from aac_grpc.common import logs
 from aac_grpc.common.admin import Admin
 from aac_grpc.common.chain import Chain, Handlers, handlers_of
 from aac_grpc.common.channel import REGISTRY
+from aac_grpc.common.expiry import Expiry
 from aac_grpc.common.health import HealthServicer
+from aac_grpc.common.interceptors.adapter import Serving
 from aac_grpc.common.interceptors.auth import CredentialScheme
 from aac_grpc.common.interceptors.drain import OpenStreams
 from aac_grpc.common.reflection import reflection_handlers
@@ -150,7 +152,8 @@ class Server:
 
     def _handlers(self) -> Handlers:
         """Adapts every method. A method without a policy ends the start here."""
-        chain = Chain(self.resources, self._streams, self.service.requires, self.service.credentials(self.resources))
+        serving = Serving(Expiry(), self._streams, self.settings.max_message_bytes)
+        chain = Chain(self.resources, serving, self.service.requires, self.service.credentials(self.resources))
         handlers = Handlers()
         for servicer in (*self.servicers, HealthServicer(self.resources.health)):
             for path, handler in handlers_of(servicer).items():

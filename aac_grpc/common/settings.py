@@ -76,7 +76,7 @@ class ServiceSettings(BaseSettings):
     """What one service process is told by its environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AAC_", extra="ignore", populate_by_name=True, env_parse_none_str="", hide_input_in_errors=True
+        env_prefix="AAC_", extra="ignore", populate_by_name=True, hide_input_in_errors=True
     )
 
     environment: Literal["development", "production"] = Field(
@@ -128,7 +128,7 @@ class ServiceSettings(BaseSettings):
     analytics_address: str = Field(default=_address("analytics"), description="Where analytics is.")
     risk_address: str = Field(default=_address("risk-management"), description="Where risk-management is.")
     trading_address: str = Field(default=_address("trading-engine"), description="Where trading-engine is.")
-    registry_address: str = Field(default=_address("registry"), description="Where the registry is.")
+    registry_address: str = Field(default=_address("registry"), description="Where the registry is; empty for none.")
     gateway_address: str = Field(default=_address("api-gateway"), description="Where the api-gateway is.")
     service_secret: SecretStr = Field(
         default=SecretStr(""),

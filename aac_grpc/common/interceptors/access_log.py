@@ -11,6 +11,7 @@ from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.hooks import Interceptor
 from aac_grpc.common.settings import ServiceSettings
 
+_ORDINARY = frozenset({grpc.StatusCode.OK, grpc.StatusCode.CANCELLED})
 _SERVER_FAULTS = frozenset(
     {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.UNAVAILABLE}
 )
@@ -22,9 +23,9 @@ class AccessLog(Interceptor):
     def __init__(self, settings: ServiceSettings) -> None:
         self._settings = settings
 
-    def for_method(self, policy: MethodPolicy) -> Interceptor:
-        """Knows what is slow for the method."""
-        return MethodAccessLog(policy, self._settings)
+    def for_method(self, policy: MethodPolicy) -> Interceptor | None:
+        """Knows what is slow for the method; probes of health are not worth a line."""
+        return None if policy.infrastructure else MethodAccessLog(policy, self._settings)
 
 
 class MethodAccessLog(Interceptor):
@@ -40,8 +41,8 @@ class MethodAccessLog(Interceptor):
     def on_end(self, call: Call) -> None:
         """Writes the line, if it is due."""
         duration = self._clock() - call.started_at
-        succeeded = call.code is grpc.StatusCode.OK
-        if succeeded and not self._always and duration < self._slow_s and random.random() >= self._sample:  # noqa: S311 no secret
+        ordinary = call.code in _ORDINARY
+        if ordinary and not self._always and duration < self._slow_s and random.random() >= self._sample:  # noqa: S311 no secret
             return
         write = self._log.warning if call.code in _SERVER_FAULTS else self._log.info
         write(

@@ -9,7 +9,8 @@ import random
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -19,11 +20,13 @@ from aac_grpc.client.errors import AacError, Malformed, MessageTooLarge, Unknown
 from aac_grpc.common.call import CURRENT, Call
 from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.encoded import Encoded
+from aac_grpc.common.expiry import Expiry
 from aac_grpc.common.interceptors.drain import OpenStreams
 from aac_grpc.common.interceptors.hooks import Hooks
 from aac_grpc.common.interceptors.recovery import canceled, recover
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 _log = structlog.get_logger("adapter")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -44,21 +47,36 @@ def request_id_of(metadata: dict[str, Any]) -> str:
     return f"{random.getrandbits(64):016x}"
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What all methods of a server share."""
+
+    expiry: Expiry
+    streams: OpenStreams
+    max_message_bytes: int
+
+
 class MethodAdapter:
     """Serves one method: hooks around its handler, bytes in and out."""
 
     def __init__(
-        self,
-        policy: MethodPolicy,
-        handler: grpc.RpcMethodHandler[Any, Any],
-        hooks: Hooks,
-        streams: OpenStreams,
-        max_message_bytes: int,
+        self, policy: MethodPolicy, handler: Handler, hooks: Hooks, serving: Serving, *, forwards: bool = False
     ) -> None:
+        """Makes the adapter of a method.
+
+        Args:
+            policy: What the contract says about it.
+            handler: As generated code registers it.
+            hooks: Of its interceptors.
+            serving: What all methods share.
+            forwards: The handler sets status and trailers itself.
+        """
         self._policy = policy
         self._hooks = hooks
-        self._streams = streams
-        self._limit = max_message_bytes
+        self._expiry = serving.expiry
+        self._streams = serving.streams
+        self._limit = serving.max_message_bytes
+        self._forwards = forwards
         self._handler: Callable[[Any, Any], Any] = next(
             shape
             for shape in (handler.unary_unary, handler.unary_stream, handler.stream_unary, handler.stream_stream)
@@ -73,40 +91,46 @@ class MethodAdapter:
     async def serve(self, request: Any, context: Context) -> bytes | None:
         """Serves one call; what gRPC calls."""
         metadata = dict(context.invocation_metadata() or ())
-        call = Call(self._policy, context, metadata, request_id_of(metadata), self._clock())
+        call = Call(self._policy, context, metadata, request_id_of(metadata), self._clock(), self._expiry)
         CURRENT.set(call)
         entered = 0
         response: bytes | None = None
         try:
-            async with asyncio.timeout(None) as scope:
-                call.begin(scope)
-                for hook in self._hooks.starts:
-                    if (wait := hook(call)) is not None:
-                        await wait
-                    entered += 1
-                if self._policy.streaming:
-                    with self._streams.track(call):
-                        response = await self._respond(call, request, context)
-                else:
+            for hook in self._hooks.starts:
+                if (wait := hook(call)) is not None:
+                    await wait
+                entered += 1
+            if self._policy.streaming:
+                with self._streams.track(call):
                     response = await self._respond(call, request, context)
-            call.code = _CODES[context.code() or 0]  # type: ignore[index]
+            else:
+                response = await self._respond(call, request, context)
+            if self._forwards:
+                self._take_over_status(call)
         except grpc.aio.AbortError:
             # The handler has given its own status already, as a forwarder does.
-            call.code = _CODES[context.code() or 0]  # type: ignore[index]
+            self._take_over_status(call)
             raise
         except asyncio.CancelledError:
-            call.code = canceled(call)
-            raise
+            call.error = call.interruption()
+            if call.error is None:
+                call.code = canceled(call)
+                raise
         except Exception as failure:
-            call.error = call.finish() or recover(call, failure)
-            call.code = call.error.code
+            call.error = call.interruption() or recover(call, failure)
         finally:
             call.finish()
+            if call.error is not None:
+                call.code = call.error.code
             self._end(call, entered)
         if call.error is not None:
             await self._refuse(call, call.error)
-        context.set_trailing_metadata((*(context.trailing_metadata() or ()), *call.trailers.items()))
+        trailers = tuple(call.trailers.items())
+        context.set_trailing_metadata((*(context.trailing_metadata() or ()), *trailers) if self._forwards else trailers)
         return response
+
+    def _take_over_status(self, call: Call) -> None:
+        call.code = _CODES[call.context.code() or 0]  # type: ignore[index]
 
     async def _respond_with_one(self, call: Call, request: Any, context: Context) -> bytes:
         if self._requests_stream:
@@ -194,19 +218,12 @@ class StreamContext:
         await self._adapter.send(self._call, response)
 
 
-def adapt(
-    policy: MethodPolicy,
-    handler: grpc.RpcMethodHandler[Any, Any],
-    hooks: Hooks,
-    streams: OpenStreams,
-    max_message_bytes: int,
-) -> grpc.RpcMethodHandler[Any, Any]:
-    """The handler that gRPC gets for a method."""
-    adapter = MethodAdapter(policy, handler, hooks, streams, max_message_bytes)
+def adapt(adapter: MethodAdapter, handler: Handler) -> Handler:
+    """The handler that gRPC gets in place of a method's own."""
     return _HANDLERS[handler.request_streaming, handler.response_streaming](adapter.serve, None, None)
 
 
-def unknown_method(path: str) -> grpc.RpcMethodHandler[Any, Any]:
+def unknown_method(path: str) -> Handler:
     """The handler for a path that is not served here; it fits calls of all arities."""
 
     async def refuse(_: Any, context: Context) -> None:

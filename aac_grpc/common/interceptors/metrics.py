@@ -1,13 +1,26 @@
-"""Counts calls and messages under the standard names; labels are bound before the first call."""
+"""Counts calls and messages under the standard names.
+
+The counters are plain numbers of the event loop's thread, which a scrape reads: `prometheus_client`'s own, which lock,
+cost as much as the rest of the chain together.
+"""
 
 import asyncio
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
 
 import grpc
+from prometheus_client import REGISTRY, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 from aac_grpc.common import metrics
 from aac_grpc.common.call import Call
 from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.hooks import Interceptor
+from aac_grpc.common.metrics import LATENCY_BUCKETS, METHOD_LABELS
+
+Labels = tuple[str, str, str]
 
 
 def grpc_type(policy: MethodPolicy) -> str:
@@ -20,47 +33,108 @@ def grpc_type(policy: MethodPolicy) -> str:
     }[policy.client_streaming, policy.server_streaming]
 
 
+class MethodCounts:
+    """What happened to one method's calls since the process began."""
+
+    __slots__ = ("buckets", "handled", "items", "received", "seconds", "sent", "started")
+
+    def __init__(self) -> None:
+        self.started = self.received = self.sent = self.items = 0
+        self.handled = dict.fromkeys(grpc.StatusCode, 0)
+        self.buckets = [0] * (len(LATENCY_BUCKETS) + 1)
+        self.seconds = 0.0
+
+
+class ServerCollector(Collector):
+    """Shows the counts of all methods to Prometheus. A method is there, at zero, from its registration on."""
+
+    def __init__(self) -> None:
+        self._methods: dict[Labels, MethodCounts] = {}
+
+    def counts(self, policy: MethodPolicy) -> MethodCounts:
+        """The counts of a method."""
+        return self._methods.setdefault((grpc_type(policy), policy.service, policy.name), MethodCounts())
+
+    def collect(self) -> Iterator[Metric]:
+        """The standard families."""
+        started = CounterMetricFamily("grpc_server_started", "Calls that arrived.", labels=METHOD_LABELS)
+        handled = CounterMetricFamily(
+            "grpc_server_handled", "Calls that ended, by status.", labels=(*METHOD_LABELS, "grpc_code")
+        )
+        received = CounterMetricFamily("grpc_server_msg_received", "Messages that came in.", labels=METHOD_LABELS)
+        sent = CounterMetricFamily("grpc_server_msg_sent", "Messages that went out.", labels=METHOD_LABELS)
+        items = CounterMetricFamily("aac_server_items_sent", "Items that went out in messages.", labels=METHOD_LABELS)
+        latency = HistogramMetricFamily(
+            "grpc_server_handling_seconds", "Time from a call's arrival to its status.", labels=METHOD_LABELS
+        )
+        bounds = [*map(str, LATENCY_BUCKETS), "+Inf"]
+        for labels, counts in tuple(self._methods.items()):
+            started.add_metric(labels, counts.started)
+            received.add_metric(labels, counts.received)
+            sent.add_metric(labels, counts.sent)
+            items.add_metric(labels, counts.items)
+            for code, number in counts.handled.items():
+                handled.add_metric((*labels, code.name), number)
+            latency.add_metric(labels, list(zip(bounds, accumulate(counts.buckets), strict=True)), counts.seconds)
+        yield from (started, handled, received, sent, items, latency)
+
+
+SERVER = ServerCollector()
+REGISTRY.register(SERVER)
+
+
 class Metrics(Interceptor):
     """Makes the counters of each method."""
 
     def for_method(self, policy: MethodPolicy) -> Interceptor:
         """Counters of one method, at zero."""
-        return MethodMetrics(policy)
+        counts = SERVER.counts(policy)
+        return StreamMetrics(counts) if policy.streaming else MethodMetrics(counts)
 
 
 class MethodMetrics(Interceptor):
     """Counts the calls of one method."""
 
-    def __init__(self, policy: MethodPolicy) -> None:
-        labels = (grpc_type(policy), policy.service, policy.name)
-        self._started = metrics.SERVER_STARTED.labels(*labels)
-        self._received = metrics.SERVER_RECEIVED.labels(*labels)
-        self._sent = metrics.SERVER_SENT.labels(*labels)
-        self._items = metrics.SERVER_ITEMS_SENT.labels(*labels)
-        self._latency = metrics.SERVER_LATENCY.labels(*labels)
-        self._handled = {code: metrics.SERVER_HANDLED.labels(*labels, code.name) for code in grpc.StatusCode}
+    def __init__(self, counts: MethodCounts) -> None:
+        self._counts = counts
         self._clock = asyncio.get_running_loop().time
-        self._streams = policy.streaming
 
     def on_start(self, call: Call) -> None:
         """Counts the call."""
-        self._started.inc()
-        if self._streams:
-            metrics.SERVER_OPEN_STREAMS.inc()
-
-    def on_request(self, call: Call, message: object) -> None:
-        """Counts the message."""
-        self._received.inc()
-
-    def on_response(self, call: Call, items: int) -> None:
-        """Counts the message and its items."""
-        self._sent.inc()
-        if self._streams:
-            self._items.inc(items)
+        self._counts.started += 1
 
     def on_end(self, call: Call) -> None:
-        """Counts the status and the time."""
-        self._handled[call.code].inc()
-        self._latency.observe(self._clock() - call.started_at)
-        if self._streams:
-            metrics.SERVER_OPEN_STREAMS.dec()
+        """Counts status, messages and time."""
+        self._counts.received += call.received
+        self._counts.sent += call.sent
+        self._ended(call)
+
+    def _ended(self, call: Call) -> None:
+        counts = self._counts
+        duration = self._clock() - call.started_at
+        counts.handled[call.code] += 1
+        counts.seconds += duration
+        counts.buckets[bisect_left(LATENCY_BUCKETS, duration)] += 1
+
+
+class StreamMetrics(MethodMetrics):
+    """Counts a stream's messages as they go."""
+
+    def on_start(self, call: Call) -> None:
+        """Counts the stream."""
+        self._counts.started += 1
+        metrics.SERVER_OPEN_STREAMS.inc()
+
+    def on_request(self, call: Call, message: object) -> None:
+        """Counts a message."""
+        self._counts.received += 1
+
+    def on_response(self, call: Call, items: int) -> None:
+        """Counts a message and its items."""
+        self._counts.sent += 1
+        self._counts.items += items
+
+    def on_end(self, call: Call) -> None:
+        """Counts status and time."""
+        self._ended(call)
+        metrics.SERVER_OPEN_STREAMS.dec()
