@@ -76,6 +76,11 @@ class AsyncClient(TradingCalls, MarketCalls, AnalysisCalls, IdentityCalls, Platf
         """The channel, for stubs of one's own."""
         return self._connection.channel
 
+    async def access_token(self) -> str:
+        """The access token of the session, fresh, for tools of other kinds; empty where the credential is no token."""
+        metadata = dict(await self._connection.credentials.metadata())
+        return metadata.get("authorization", "").removeprefix("Bearer ")
+
     async def close(self) -> None:
         """Ends running calls and streams."""
         await self._connection.close()

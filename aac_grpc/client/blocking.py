@@ -211,6 +211,7 @@ class Client:
     performance = _blocking(AsyncClient.performance)
     indicators = _blocking(AsyncClient.indicators)
 
+    access_token = _blocking(AsyncClient.access_token)
     login = _blocking(AsyncClient.login)
     refresh = _blocking(AsyncClient.refresh)
     logout = _blocking(AsyncClient.logout)

@@ -1,0 +1,5 @@
+"""`python -m aac_grpc.cli`."""
+
+from aac_grpc.cli import main
+
+main()
