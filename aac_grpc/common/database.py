@@ -13,7 +13,14 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from aac_grpc.client.errors import AacError, DeadlineExceeded, DependencyUnavailable, Overloaded, UnknownOutcome
+from aac_grpc.client.errors import (
+    AacError,
+    DeadlineExceeded,
+    DependencyUnavailable,
+    InvalidRequest,
+    Overloaded,
+    UnknownOutcome,
+)
 from aac_grpc.common.breaker import Breaker
 from aac_grpc.common.call import find_call
 from aac_grpc.common.schema import prepare_schema
@@ -316,6 +323,9 @@ def _mapped(error: Exception, attempt: _Attempt, out_of_time: bool) -> Exception
         return CommitUnknown() if attempt.committing else DeadlineExceeded()
     if not isinstance(error, psycopg.Error):
         return error
+    if isinstance(error, psycopg.DataError) and "NUL" in str(error):
+        # Texts come from callers, and the contract has no rule against the one character that PostgreSQL can't store.
+        return InvalidRequest("a text holds the character U+0000, which can't be stored")
     if isinstance(error, psycopg.errors.QueryCanceled):
         return CommitUnknown() if attempt.committing else DeadlineExceeded()
     broken = attempt.connection is not None and attempt.connection.closed

@@ -1,5 +1,6 @@
 """Services under test, each in this process on real backends, and callers of them."""
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -7,7 +8,7 @@ from typing import Any
 
 import grpc
 import psycopg
-from aac.auth.v1.auth_pb2 import LoginRequest, LoginResponse
+from aac.auth.v1.auth_pb2 import IssueServiceTokenRequest, LoginRequest, LoginResponse
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 
 from aac_grpc.client.errors import from_rpc_error
@@ -79,6 +80,28 @@ async def database_away(installation: Mapping[str, Any]) -> AsyncIterator[None]:
             yield
         finally:
             await connection.execute(f'alter database "{name}" allow_connections true'.encode())
+
+
+async def eventually(fact: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:
+    """Waits until something is so.
+
+    Raises:
+        TimeoutError: It is not so in time.
+    """
+    async with asyncio.timeout(seconds):
+        while not await fact():  # noqa: ASYNC110 what is waited for happens in another process
+            await asyncio.sleep(0.02)
+
+
+async def service_token(server: Server, service: str) -> str:
+    """A token of a service, from auth-service."""
+    caller = Caller(AuthServiceStub, server.address)
+    try:
+        request = IssueServiceTokenRequest(service=service, secret=derive_service_secret(MESH_SECRET, service))
+        token: str = (await caller.IssueServiceToken(request)).access_token
+        return token
+    finally:
+        await caller.channel.close()
 
 
 class Caller:
