@@ -80,7 +80,9 @@ class Stack:
         self._exit.push_async_callback(caller.channel.close)
         return caller
 
-    def trader(self, *accounts: str, scopes: Sequence[str] = ("orders:write", "orders:read", "accounts:read")) -> Caller:
+    def trader(
+        self, *accounts: str, scopes: Sequence[str] = ("orders:write", "orders:read", "accounts:read")
+    ) -> Caller:
         return self.caller(TradingServiceStub, subject="trader", accounts=accounts, scopes=scopes)
 
     def operator(self) -> Caller:
@@ -92,9 +94,10 @@ class Stack:
         return self.caller(VenueServiceStub, **token)
 
     async def restart(self, **changes: Any) -> None:
-        """Stops the engine and starts another one on the same state."""
+        """Stops the engine and starts another one on the same state and port."""
         await self.engine.stop()
-        place = {"risk_address": self.risk.address, **changes}
+        port = int(self.engine.address.rpartition(":")[2])
+        place = {"risk_address": self.risk.address, "grpc_port": port, **changes}
         self.engine = await self._exit.enter_async_context(
             running(trading.service, self.installation, self.auth, **place)
         )

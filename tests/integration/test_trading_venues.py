@@ -1,0 +1,218 @@
+"""Isolated venues, and recorded flow into them."""
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+from aac.trading.v1 import trading_pb2, venue_pb2
+from aac.type.v1 import stream_pb2
+from aac.type.v1.money_pb2 import Money
+from grpc import aio
+
+from aac_grpc.client.errors import InvalidFields, KeyReused, NotFound, PermissionDenied, WrongState
+from tests.integration.services import Caller
+from tests.integration.trading import (
+    BUY,
+    FILLED,
+    OPEN,
+    SELL,
+    Stack,
+    VenueUnderTest,
+    account,
+    instrument,
+    new_venue,
+    stack,
+)
+
+
+@pytest.fixture(scope="module")
+async def engine(installation: dict[str, Any]) -> AsyncIterator[Stack]:
+    async with stack(installation, feed_chunk_rows=4) as running:
+        yield running
+
+
+@pytest.fixture
+async def venue(engine: Stack) -> AsyncIterator[VenueUnderTest]:
+    async with new_venue(engine) as venue:
+        yield venue
+
+
+def new(ref: str, side: int, price: int, quantity: int) -> venue_pb2.FeedItem:
+    return venue_pb2.FeedItem(new=venue_pb2.FeedNew(order_ref=ref, side=side, price=price, quantity=quantity))
+
+
+def take(side: int, price: int, row: int, ref: str, quantity: int) -> venue_pb2.FeedItem:
+    fill = venue_pb2.FeedFill(row=row, order_ref=ref, quantity=quantity)
+    return venue_pb2.FeedItem(take=venue_pb2.FeedTake(side=side, price=price, quantity=quantity, fills=[fill]))
+
+
+class Feeder:
+    """One feeder's stream."""
+
+    def __init__(self, service: Caller, venue: str, run_id: str = "day-1") -> None:
+        self._call = service._stub.Feed(metadata=service._metadata, timeout=60)
+        self.opening = venue_pb2.FeedOpen(venue=venue, run_id=run_id, account_id="flow", instrument=instrument())
+
+    async def open(self) -> venue_pb2.FeedRun:
+        await self._call.write(venue_pb2.FeedRequest(open=self.opening))
+        return (await self._call.read()).run
+
+    async def send(self, rows: Sequence[venue_pb2.FeedRow]) -> venue_pb2.FeedResponse:
+        await self._call.write(venue_pb2.FeedRequest(rows=rows))
+        return await self._call.read()
+
+    async def close(self) -> None:
+        await self._call.done_writing()
+        assert await self._call.read() is aio.EOF
+
+
+async def test_a_venue_is_made_and_removed_in_under_a_second(engine: Stack) -> None:
+    service = engine.service()
+    request = venue_pb2.CreateVenueRequest(
+        venue="quick", instruments=[instrument()], accounts=[account("alice"), account("bob")]
+    )
+    began = time.perf_counter()
+    made = await service.CreateVenue(request)
+    assert time.perf_counter() - began < 1
+    assert [each.symbol for each in made.venue.instruments] == ["GOOG"]
+    assert await service.CreateVenue(request) == made
+    request.accounts.append(account("carol"))
+    with pytest.raises(KeyReused):
+        await service.CreateVenue(request)
+    listed = await service.ListVenues(venue_pb2.ListVenuesRequest())
+    assert [each.venue for each in listed.venues] == ["main", "quick"]
+    began = time.perf_counter()
+    assert (await service.DeleteVenue(venue_pb2.DeleteVenueRequest(venue="quick"))).deleted
+    assert time.perf_counter() - began < 1
+    assert not (await service.DeleteVenue(venue_pb2.DeleteVenueRequest(venue="quick"))).deleted
+    with pytest.raises(NotFound):
+        await service.GetMarketSnapshot(venue_pb2.GetMarketSnapshotRequest(venue="quick"))
+
+
+async def test_a_name_that_is_used_again_is_another_venue_with_another_numbering(engine: Stack) -> None:
+    service = engine.service()
+    request = venue_pb2.CreateVenueRequest(venue="again", instruments=[instrument()], accounts=[account("alice")])
+    first = (await service.CreateVenue(request)).venue
+    order = trading_pb2.PlaceOrderRequest(
+        venue="again", client_order_id="k", symbol="GOOG", side=BUY, type=1, quantity="1", price="5"
+    )
+    await engine.trader("alice").PlaceOrder(order)
+    await service.DeleteVenue(venue_pb2.DeleteVenueRequest(venue="again"))
+    second = (await service.CreateVenue(request)).venue
+    assert second.epoch > first.epoch
+    assert not (await engine.trader("alice").ListOrders(trading_pb2.ListOrdersRequest(venue="again"))).orders
+    order.quantity = "2"
+    assert (await engine.trader("alice").PlaceOrder(order)).order.state == OPEN
+
+
+async def test_the_main_venue_is_there_from_the_first_start_and_stays(engine: Stack) -> None:
+    snapshot = await engine.service().GetMarketSnapshot(venue_pb2.GetMarketSnapshotRequest(venue="main"))
+    assert snapshot.epoch
+    with pytest.raises(WrongState):
+        await engine.service().DeleteVenue(venue_pb2.DeleteVenueRequest(venue="main"))
+
+
+async def test_what_a_venue_begins_with_is_checked_as_a_whole(engine: Stack) -> None:
+    service = engine.service()
+
+    async def refused(**fields: Any) -> list[str]:
+        with pytest.raises(InvalidFields) as error:
+            await service.CreateVenue(venue_pb2.CreateVenueRequest(venue="wrong", **fields))
+        return [violation.field for violation in error.value.violations]
+
+    assert await refused(instruments=[instrument(tick="0.000")]) == ["instruments[0].tick_size"]
+    assert await refused(instruments=[instrument(), instrument()]) == ["instruments[1].symbol"]
+    assert await refused(accounts=[account("a", "-1")]) == ["accounts[0].cash.amount"]
+    assert await refused(accounts=[account("a"), account("a")]) == ["accounts[1].account_id"]
+    with pytest.raises(NotFound):
+        await service.GetMarketSnapshot(venue_pb2.GetMarketSnapshotRequest(venue="wrong"))
+
+
+async def test_users_can_reach_nothing_of_it(engine: Stack) -> None:
+    user = engine.caller(type(engine.service()._stub), subject="u", scopes=("orders:write",), accounts=("a",))
+    with pytest.raises(PermissionDenied):
+        await user.CreateVenue(venue_pb2.CreateVenueRequest(venue="mine"))
+
+
+async def test_recorded_orders_rest_trade_and_are_compared(venue: VenueUnderTest) -> None:
+    feeder = Feeder(venue.service, venue.name)
+    assert (await feeder.open()).last_row == -1
+    rows = [
+        venue_pb2.FeedRow(row=0, items=[new("a", SELL, 57000, 10)]),
+        venue_pb2.FeedRow(row=1, items=[new("b", BUY, 56900, 7)]),
+        venue_pb2.FeedRow(
+            row=2,
+            items=[take(BUY, 57000, 2, "a", 4)],
+            expected=venue_pb2.FeedTopOfBook(bid_price=56900, bid_quantity=7, ask_price=57000, ask_quantity=6),
+        ),
+    ]
+    run = (await feeder.send(rows)).run
+    assert (run.rows, run.applied, run.diverged, run.compared, run.top_equal) == (3, 3, 0, 1, 1)
+    assert await venue.book() == ([("569", "7")], [("570", "6")])
+    again = (await feeder.send(rows)).run
+    assert again == run
+    await feeder.close()
+    executions = await venue.operator.ListExecutions(trading_pb2.ListExecutionsRequest(venue=venue.name))
+    assert [(each.account_id, each.position_after) for each in executions.executions] == [("flow", "")] * 2
+
+
+async def test_a_user_who_trades_makes_rows_diverge_and_every_row_is_counted(venue: VenueUnderTest) -> None:
+    feeder = Feeder(venue.service, venue.name)
+    await feeder.open()
+    await feeder.send([venue_pb2.FeedRow(row=0, items=[new("a", SELL, 57000, 10)])])
+    bought = await venue.alice.PlaceOrder(venue.order(BUY, 10, "570"))
+    assert bought.order.state == FILLED
+    reduce = venue_pb2.FeedItem(reduce=venue_pb2.FeedReduce(order_ref="a", quantity=3))
+    run = (await feeder.send([venue_pb2.FeedRow(row=1, items=[reduce]), venue_pb2.FeedRow(row=2)])).run
+    assert (run.rows, run.applied, run.diverged) == (3, 2, 1)
+    await feeder.close()
+
+
+async def test_a_run_goes_on_where_it_was_after_a_restart(engine: Stack, venue: VenueUnderTest) -> None:
+    feeder = Feeder(venue.service, venue.name)
+    await feeder.open()
+    rows = [venue_pb2.FeedRow(row=row, items=[new(f"n{row}", BUY, 50000 + row, 1)]) for row in range(30)]
+    await feeder.send(rows[:17])
+    await feeder.close()
+    await engine.restart(feed_chunk_rows=4)
+    feeder = Feeder(engine.service(), venue.name)
+    assert (await feeder.open()).last_row == 16
+    run = (await feeder.send(rows[10:])).run
+    assert (run.last_row, run.rows, run.applied) == (29, 30, 30)
+    await feeder.close()
+
+
+async def test_a_bad_row_refuses_its_message_and_the_stream_goes_on(venue: VenueUnderTest) -> None:
+    feeder = Feeder(venue.service, venue.name)
+    await feeder.open()
+    refused = await feeder.send([venue_pb2.FeedRow(row=0), venue_pb2.FeedRow(row=1, items=[new("a", 0, 1, 1)])])
+    assert refused.header.kind == stream_pb2.FRAME_KIND_ITEM_STATUS
+    assert refused.header.status.code == 3
+    assert not refused.HasField("run")
+    run = (await feeder.send([venue_pb2.FeedRow(row=0, items=[new("a", BUY, 1, 1)])])).run
+    assert run.rows == 1
+    await feeder.close()
+
+
+async def test_an_order_waits_for_a_chunk_of_a_feed_and_not_for_all_of_it(venue: VenueUnderTest) -> None:
+    """The first answer of a long message comes after an order that was sent later."""
+    feeder = Feeder(venue.service, venue.name)
+    await feeder.open()
+    rows = [venue_pb2.FeedRow(row=row, items=[new(f"n{row}", BUY, 50000, 1)]) for row in range(400)]
+    await feeder._call.write(venue_pb2.FeedRequest(rows=rows))
+    placed = await venue.alice.PlaceOrder(venue.order(BUY, 1, "1"))
+    run = (await feeder._call.read()).run
+    assert run.rows == 400
+    order = placed.order
+    state = await venue.service.GetMarketSnapshot(venue_pb2.GetMarketSnapshotRequest(venue=venue.name))
+    assert order.venue_sequence < state.sequence
+    await feeder.close()
+
+
+async def test_money_is_exact(venue: VenueUnderTest) -> None:
+    request = trading_pb2.OpenAccountRequest(
+        venue=venue.name, account_id="carol", cash=Money(currency="USD", amount="0.00000001")
+    )
+    opened = await venue.operator.OpenAccount(request)
+    assert opened.account.cash_available.amount == "0.00000001"
