@@ -42,6 +42,8 @@ class EventSubscription(Subscription):
         self.topic = topic
         self._snapshot = snapshot or topic.snapshot
         self._history = history or topic.history
+        self._begins = Position(topic.epoch, topic.sequence)
+        """Where a reader without a position begins that gets no snapshot: the events after this one are its own."""
         self._caught_up = True
         """It was at the end since its last snapshot, so that `max_lag` may send another one."""
         self._claims_since = monotonic() if position and position.sequence > topic.sequence else None
@@ -135,8 +137,11 @@ class EventSubscription(Subscription):
         """The snapshot; without one, a HEARTBEAT that says where the reader begins."""
         kept = await self._full_state()
         if kept is None:
-            self.position = Position(self.topic.epoch, self.topic.sequence)
-            header = self.topic.header(FRAME_KIND_HEARTBEAT, self.topic.sequence)
+            here = self._begins
+            if here.epoch != self.topic.epoch:
+                here = Position(self.topic.epoch, self.topic.sequence)
+            self.position = here
+            header = self.topic.header(FRAME_KIND_HEARTBEAT, here.sequence)
             header.resume.append(self.resume_point())
             return (encode(header),)
         self._arrive(kept.sequence)

@@ -9,12 +9,14 @@ from aac_grpc.domain.candles import Candle, CandleBuilder
 from aac_grpc.servicers.market_data.convert import candle_message, candle_units
 from aac_grpc.servicers.market_data.repository import TradesRepository
 
-CHUNK = 10_000
+CHUNK = 2_000
+"""Trades that are read at once; building candles of them must not hold up streams."""
 
 
 async def candle_page(
     trades: TradesRepository,
     venue: str,
+    epoch: int,
     symbol: str,
     interval_ns: int,
     span: tuple[int, int],
@@ -26,6 +28,7 @@ async def candle_page(
     Args:
         trades: Kept trades.
         venue: Isolated market.
+        epoch: Its numbering in force.
         symbol: Instrument.
         interval_ns: Whole seconds, in nanoseconds.
         span: First nanosecond inside and first outside; candles are whole where the span begins at one's start.
@@ -39,7 +42,7 @@ async def candle_page(
         if candle is not None and len(candles) < limit:
             candles.append(candle_message(candle))
 
-    async for row in _ticks(trades, venue, symbol, span):
+    async for row in _ticks(trades, venue, epoch, symbol, span):
         add(builder.add(row["executed_ns"], candle_units(row["price"]), candle_units(row["quantity"])))
         if len(candles) == limit:
             return candles
@@ -49,12 +52,12 @@ async def candle_page(
 
 
 async def _ticks(
-    trades: TradesRepository, venue: str, symbol: str, span: tuple[int, int]
+    trades: TradesRepository, venue: str, epoch: int, symbol: str, span: tuple[int, int]
 ) -> AsyncIterator[dict[str, Any]]:
     start, end = span
     sequence = 0
     while True:
-        rows = await trades.ticks(venue, symbol, start, end, sequence, CHUNK)
+        rows = await trades.ticks(venue, epoch, symbol, start, end, sequence, CHUNK)
         for row in rows:
             yield row
         if len(rows) < CHUNK:

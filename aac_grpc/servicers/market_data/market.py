@@ -22,7 +22,7 @@ class Ladder:
 
     __slots__ = ("_prices", "levels", "side")
 
-    def __init__(self, side: market_pb2.Side) -> None:
+    def __init__(self, side: "market_pb2.Side.ValueType") -> None:
         self.side = side
         self.levels: dict[int, tuple[int, int]] = {}
         self._prices: list[int] = []

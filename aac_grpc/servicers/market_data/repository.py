@@ -69,6 +69,7 @@ class TradesRepository:
     async def page(
         self,
         venue: str,
+        epoch: int,
         symbol: str,
         span: tuple[int | None, int | None],
         after: Key | None,
@@ -78,28 +79,30 @@ class TradesRepository:
 
         Args:
             venue: Isolated market.
+            epoch: Numbering in force; a venue of the same name that was deleted had another.
             symbol: Instrument.
             span: First nanosecond inside and first outside; None is open.
             after: (executed_ns, sequence) of the last trade of the page before.
             limit: How many at most.
         """
         return await self._database.fetch_all(
-            f"SELECT {_COLUMNS} FROM trades WHERE venue = %s AND symbol = %s"  # noqa: S608 - constant column list
+            f"SELECT {_COLUMNS} FROM trades WHERE venue = %s AND epoch = %s AND symbol = %s"  # noqa: S608 - constant column list
             " AND executed_ns >= %s AND executed_ns < %s AND (executed_ns, sequence) < (%s, %s)"
             " ORDER BY executed_ns DESC, sequence DESC LIMIT %s",
-            (venue, symbol, *_bounds(span), *(after or (_FOREVER, _FOREVER)), limit),
+            (venue, epoch, symbol, *_bounds(span), *(after or (_FOREVER, _FOREVER)), limit),
         )
 
     async def ticks(
-        self, venue: str, symbol: str, start_ns: int, end_ns: int, after_sequence: int, limit: int
+        self, venue: str, epoch: int, symbol: str, start_ns: int, end_ns: int, after_sequence: int, limit: int
     ) -> list[dict[str, Any]]:
         """Trades of a span, oldest first, for candles: executed_ns, sequence, price, quantity."""
         return await self._database.fetch_all(
-            "SELECT executed_ns, sequence, price, quantity FROM trades WHERE venue = %s AND symbol = %s"
-            " AND executed_ns < %s AND (executed_ns, sequence) > (%s, %s)"
+            "SELECT executed_ns, sequence, price, quantity FROM trades WHERE venue = %s AND epoch = %s"
+            " AND symbol = %s AND executed_ns < %s AND (executed_ns, sequence) > (%s, %s)"
             " ORDER BY executed_ns, sequence LIMIT %s",
             (
                 venue,
+                epoch,
                 symbol,
                 end_ns,
                 *((start_ns, after_sequence) if after_sequence else (start_ns - 1, _FOREVER)),
@@ -115,13 +118,23 @@ class TradesRepository:
             (venue, symbol, epoch, after, until),
         )
 
-    async def forget(self, venue: str) -> None:
-        """Removes what is kept of a venue that no longer exists."""
-        async with self._database.transaction() as tx:
-            await tx.execute("DELETE FROM trades WHERE venue = %s", (venue,))
-            await tx.execute("DELETE FROM checkpoints WHERE venue = %s", (venue,))
+    async def kept(self) -> list[tuple[str, int]]:
+        """The venues, each with its epoch, that something is kept of."""
+        rows = await self._database.fetch_all("SELECT venue, epoch FROM checkpoints")
+        return [(row["venue"], row["epoch"]) for row in rows]
+
+    async def forget(self, venue: str, epoch: int) -> None:
+        """Removes what is kept of a venue that no longer exists, in small transactions."""
+        while await self._database.execute(
+            "DELETE FROM trades WHERE ctid = ANY(ARRAY("
+            "SELECT ctid FROM trades WHERE venue = %s AND epoch = %s LIMIT %s))",
+            (venue, epoch, _FORGET_ROWS),
+        ):
+            pass
+        await self._database.execute("DELETE FROM checkpoints WHERE venue = %s AND epoch = %s", (venue, epoch))
 
 
+_FORGET_ROWS = 5000
 _FOREVER = 2**63 - 1
 
 

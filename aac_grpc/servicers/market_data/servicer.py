@@ -1,6 +1,5 @@
 """MarketDataService: RPC to markets and back."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from aac.marketdata.v1 import marketdata_pb2 as pb
@@ -63,17 +62,18 @@ class MarketDataServicer(Servicer, MarketDataServiceServicer):
 
     async def GetBook(self, request: pb.GetBookRequest, context: Context) -> pb.GetBookResponse:
         follower = await self._venues.follower(venue_of(request))
-        streams = await follower.instrument(request.symbol)
+        await follower.instrument(request.symbol)
         await follower.reached(request.min_sequence)
-        return streams.market.book(request.depth or DEFAULT_DEPTH, follower.sequence)
+        markets = await follower.markets()
+        return markets.instrument(request.symbol).market.book(request.depth or DEFAULT_DEPTH, markets.sequence)
 
     async def ListTrades(self, request: pb.ListTradesRequest, context: Context) -> pb.ListTradesResponse:
         venue, span = venue_of(request), time_range(request.range)
         page = Page.read(request.page, (int, int), query=("trades", venue, request.symbol, span))
         follower = await self._venues.follower(venue)
         await follower.instrument(request.symbol)
-        await follower.keep()
-        rows = await self._trades.page(venue, request.symbol, span, page.after, page.limit)
+        epoch = await follower.keep()
+        rows = await self._trades.page(venue, epoch, request.symbol, span, page.after, page.limit)
         shown, next_page = page.cut(rows, lambda row: (row["executed_ns"], row["sequence"]))
         return pb.ListTradesResponse(trades=map(trade_of_row, shown), page=next_page)
 
@@ -87,11 +87,12 @@ class MarketDataServicer(Servicer, MarketDataServiceServicer):
         page = Page.read(request.page, (int,), query=("candles", venue, request.symbol, interval, start, end))
         follower = await self._venues.follower(venue)
         await follower.instrument(request.symbol)
-        await follower.keep()
+        epoch = await follower.keep()
         begin = int(page.after[0]) + interval if page.after else (start or 0)
         candles = await candle_page(
             self._trades,
             venue,
+            epoch,
             request.symbol,
             interval,
             (begin, end if end is not None else 2**63 - 1),
@@ -104,15 +105,8 @@ class MarketDataServicer(Servicer, MarketDataServiceServicer):
     async def Stream(self, request_iterator: AsyncIterator[pb.StreamRequest], context: Context) -> Stream:
         session = StreamSession()
         current_call().on_drain(session.drain)
-        stream = MarketStream(session, self._venues, self._max_subscriptions)
-        taking = asyncio.create_task(stream.take(request_iterator), name="market data requests")
-        # A message that can't be taken ends the stream; a caller who has no more to say does not.
-        taking.add_done_callback(lambda task: session.close() if task.cancelled() or task.exception() else None)
-        try:
+        async with MarketStream(session, self._venues, self._max_subscriptions) as stream:
+            stream.begin(request_iterator)
             async for encoded in session.frames():
                 yield encoded
-            if taking.done():
-                taking.result()
-        finally:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
+            stream.check()

@@ -10,7 +10,8 @@ from aac.trading.v1 import journal_pb2 as journal
 from aac.trading.v1.venue_pb2 import GetMarketSnapshotResponse, InstrumentSnapshot
 from aac.type.v1 import stream_pb2
 
-from aac_grpc.common.streams import Entry, EventTopic, Snapshot, StateTopic, frame
+from aac_grpc.client.errors import NotFound
+from aac_grpc.common.streams import Entry, EventTopic, SequenceError, Snapshot, StateTopic, frame
 from aac_grpc.common.types import to_timestamp
 from aac_grpc.servicers.market_data.convert import trade_of_row
 from aac_grpc.servicers.market_data.market import InstrumentMarket
@@ -19,6 +20,11 @@ from aac_grpc.servicers.market_data.repository import TradeRow
 TRADES_FIELD = StreamResponse.TRADES_FIELD_NUMBER
 LEVELS_FIELD = StreamResponse.LEVELS_FIELD_NUMBER
 QUOTES_FIELD = StreamResponse.QUOTES_FIELD_NUMBER
+
+MAX_LAG = 20_000
+"""A reader that is further behind a book gets a snapshot."""
+RING_ENTRIES = 50_000
+RING_BYTES = 8 << 20
 
 Missed = Callable[[str, int, int], Any]
 """`missed(symbol, after, until)`: kept trades of an instrument by number, oldest first."""
@@ -34,6 +40,15 @@ class InstrumentStreams:
     quotes: StateTopic
     new_trades: list[Entry] = field(default_factory=list)
     new_levels: list[Entry] = field(default_factory=list)
+
+    def topic(self, topic: "stream_pb2.Topic.ValueType") -> EventTopic | StateTopic:
+        """The topic that callers ask for as TRADES, DEPTH or QUOTES."""
+        topics: dict[int, EventTopic | StateTopic] = {
+            stream_pb2.TOPIC_TRADES: self.trades,
+            stream_pb2.TOPIC_DEPTH: self.depth,
+            stream_pb2.TOPIC_QUOTES: self.quotes,
+        }
+        return topics[topic]
 
     def depth_snapshot(self) -> Snapshot:
         """The whole book, framed."""
@@ -78,23 +93,39 @@ class VenueMarkets:
         self._touched: dict[str, InstrumentStreams] = {}
         self.to_keep: list[TradeRow] = []
 
+    def instrument(self, symbol: str) -> InstrumentStreams:
+        """One instrument's market and topics.
+
+        Raises:
+            NotFound: The venue does not have it.
+        """
+        found = self.instruments.get(symbol)
+        if found is None:
+            raise NotFound("instrument", f"{self.venue}/{symbol}")
+        return found
+
     @property
     def caught_up(self) -> bool:
         """The books are as current as the events that were applied."""
         return self.sequence >= self._snapshot_sequence
 
-    def apply(self, events: Iterable[journal.VenueEvent], sequence: int) -> None:
-        """Moves the markets on by a batch of events, the last of which has this sequence."""
+    def apply(self, events: Iterable[journal.VenueEvent]) -> None:
+        """Moves the markets on by a batch of events. Those that they include already are passed over.
+
+        Raises:
+            SequenceError: One is missing.
+        """
         touched: dict[str, InstrumentStreams] = {}
         self._touched = touched
         for event in events:
             if event.sequence <= self.sequence:
                 continue
+            if event.sequence != self.sequence + 1:
+                raise SequenceError(f"{self.venue}: event {event.sequence} does not follow {self.sequence}")
             self.sequence = event.sequence
             name = event.WhichOneof("event")
             if (handler := self._handlers.get(name or "")) is not None:
                 handler(event, getattr(event, name or ""))
-        self.sequence = max(self.sequence, sequence)
         for streams in touched.values():
             self._publish(streams)
 
@@ -108,29 +139,35 @@ class VenueMarkets:
         symbol = snapshot.instrument.symbol
         streams = InstrumentStreams(
             market,
-            trades=self._topic(stream_pb2.TOPIC_TRADES, symbol, market.trade_sequence, history=self._history(symbol)),
-            depth=self._topic(
-                stream_pb2.TOPIC_DEPTH,
-                symbol,
-                market.depth_sequence,
-                snapshot=lambda: self.instruments[symbol].depth_snapshot(),
-                max_lag=20_000,
-            ),
+            trades=self._trades_topic(symbol, market.trade_sequence),
+            depth=self._depth_topic(symbol, market.depth_sequence),
             quotes=StateTopic(stream_pb2.TOPIC_QUOTES, symbol, venue=self.venue, epoch=self.epoch),
         )
         self.instruments[symbol] = streams
         self._publish_quote(streams)
         return streams
 
-    def _topic(self, topic: stream_pb2.Topic, symbol: str, sequence: int, **sources: Any) -> EventTopic:
+    def _trades_topic(self, symbol: str, sequence: int) -> EventTopic:
+        return self._topic(stream_pb2.TOPIC_TRADES, symbol, sequence, history=self._history(symbol))
+
+    def _depth_topic(self, symbol: str, sequence: int) -> EventTopic:
+        return self._topic(
+            stream_pb2.TOPIC_DEPTH,
+            symbol,
+            sequence,
+            snapshot=lambda: self.instruments[symbol].depth_snapshot(),
+            max_lag=MAX_LAG,
+        )
+
+    def _topic(self, topic: "stream_pb2.Topic.ValueType", symbol: str, sequence: int, **sources: Any) -> EventTopic:
         return EventTopic(
             topic,
             symbol,
             venue=self.venue,
             epoch=self.epoch,
             sequence=sequence,
-            max_entries=50_000,
-            max_bytes=8 << 20,
+            max_entries=RING_ENTRIES,
+            max_bytes=RING_BYTES,
             **sources,
         )
 
@@ -193,9 +230,11 @@ class VenueMarkets:
             )
         )
         if self.caught_up:
-            market.last_price, market.last_quantity = trade.price, trade.quantity
             market.trade_sequence = trade.sequence
-            market.updated_ns = event.time_ns
+            if not trade.print:
+                # A print may be off tick, and tells nothing of what the venue would trade at.
+                market.last_price, market.last_quantity = trade.price, trade.quantity
+        market.updated_ns = event.time_ns
         self._touched[market.message.symbol] = streams
 
     def _set_level(self, event: journal.VenueEvent, symbol: str, level: journal.LevelAfter) -> None:
@@ -205,19 +244,26 @@ class VenueMarkets:
         streams.new_levels.append(Entry(level.depth_sequence, frame(LEVELS_FIELD, change.SerializeToString())))
         if level.depth_sequence > market.depth_sequence:
             market.set_level(level)
-            market.updated_ns = event.time_ns
+        market.updated_ns = event.time_ns
         self._touched[symbol] = streams
 
     def _publish(self, streams: InstrumentStreams) -> None:
-        for topic, entries in ((streams.trades, streams.new_trades), (streams.depth, streams.new_levels)):
-            if entries:
-                if entries[0].sequence <= topic.sequence and self._snapshot_sequence >= self.sequence:
-                    # Events of before the snapshot: the ring begins with them.
-                    topic.reset(self.epoch, entries[0].sequence - 1)
-                topic.extend(entries)
-                entries.clear()
+        symbol, trades, levels = streams.market.message.symbol, streams.new_trades, streams.new_levels
+        if _begins_before(streams.trades, trades):
+            streams.trades = self._trades_topic(symbol, trades[0].sequence - 1)
+        if _begins_before(streams.depth, levels):
+            streams.depth = self._depth_topic(symbol, levels[0].sequence - 1)
+        streams.trades.extend(trades)
+        streams.depth.extend(levels)
+        trades.clear()
+        levels.clear()
         self._publish_quote(streams)
 
     def _publish_quote(self, streams: InstrumentStreams) -> None:
         quote = streams.market.quote()
         streams.quotes.publish(self.sequence, [frame(QUOTES_FIELD, quote.SerializeToString())])
+
+
+def _begins_before(topic: EventTopic, entries: Sequence[Entry]) -> bool:
+    """Tells whether events of before the snapshot come to a topic that has none yet, and no reader."""
+    return bool(entries) and entries[0].sequence <= topic.sequence and not len(topic.ring)

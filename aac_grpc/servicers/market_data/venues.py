@@ -2,14 +2,19 @@
 
 import asyncio
 
+import structlog
 from aac.trading.v1.venue_pb2 import ListVenuesRequest
 from aac.trading.v1.venue_pb2_grpc import VenueServiceStub
 
-from aac_grpc.client.errors import NotFound
+from aac_grpc.client.errors import AacError, NotFound, Overloaded
 from aac_grpc.common.tasks import Tasks
 from aac_grpc.common.types import DEFAULT_VENUE
 from aac_grpc.servicers.market_data.follower import VenueFollower
 from aac_grpc.servicers.market_data.repository import TradesRepository
+
+SWEEP_INTERVAL_S = 60.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Venues:
@@ -22,7 +27,7 @@ class Venues:
             engine: The trading engine's venues.
             trades: Where trades are kept.
             tasks: Owner of the background work.
-            limit: Venues at most; the one that was asked about longest ago is dropped first.
+            limit: Venues at most; the one that was asked about longest ago and that no stream reads is dropped first.
         """
         self._engine = engine
         self._trades = trades
@@ -32,23 +37,31 @@ class Venues:
         self._opening = asyncio.Lock()
 
     def start(self) -> None:
-        """Begins to follow the default venue."""
+        """Begins to follow the default venue, and to remove what deleted venues left."""
         self._open(DEFAULT_VENUE)
+        self._tasks.spawn(self._sweep_regularly, name="forget deleted venues")
+
+    def known(self, venue: str) -> VenueFollower | None:
+        """The follower of a venue, if it is followed already."""
+        follower = self._followers.pop(venue, None)
+        if follower is None or follower.gone:
+            return None
+        self._followers[venue] = follower  # The most recently asked for stand last.
+        return follower
 
     async def follower(self, venue: str) -> VenueFollower:
         """The follower of a venue, which may not be current yet.
 
         Raises:
             NotFound: There is no such venue.
+            Overloaded: Streams read as many venues as this instance may follow.
         """
-        follower = self._followers.pop(venue, None)
-        if follower is not None and not follower.gone:
-            self._followers[venue] = follower  # The most recently asked for stand last.
+        if (follower := self.known(venue)) is not None:
             return follower
         if venue == DEFAULT_VENUE:
             return self._open(venue)
         async with self._opening:
-            if (follower := self._followers.get(venue)) is not None:
+            if (follower := self.known(venue)) is not None:
                 return follower
             answer = await self._engine.ListVenues(ListVenuesRequest())
             if venue not in {known.venue for known in answer.venues}:
@@ -63,5 +76,24 @@ class Venues:
 
     async def _make_room(self) -> None:
         while len(self._followers) >= self._limit:
-            oldest = next(name for name in self._followers if name != DEFAULT_VENUE)
+            idle = (name for name, one in self._followers.items() if name != DEFAULT_VENUE and not one.listened)
+            if (oldest := next(idle, None)) is None:
+                raise Overloaded(f"streams read {len(self._followers)} venues already")
             await self._followers.pop(oldest).stop()
+
+    async def sweep(self) -> None:
+        """Removes what is kept of venues that were deleted."""
+        kept = await self._trades.kept()  # Before the venues, so that one made in between is safe.
+        answer = await self._engine.ListVenues(ListVenuesRequest())
+        living = {(known.venue, known.epoch) for known in answer.venues}
+        for venue, epoch in kept:
+            if (venue, epoch) not in living:
+                await self._trades.forget(venue, epoch)
+
+    async def _sweep_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            try:
+                await self.sweep()
+            except AacError as error:
+                _log.warning("deleted venues are not swept", error=str(error))

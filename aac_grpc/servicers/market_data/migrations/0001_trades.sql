@@ -10,9 +10,9 @@ CREATE TABLE trades (
     aggressor   smallint    NOT NULL,
     print       boolean     NOT NULL,
     executed_ns bigint      NOT NULL,
-    PRIMARY KEY (venue, symbol, epoch, sequence)
+    PRIMARY KEY (venue, epoch, symbol, sequence)
 );
-CREATE INDEX trades_by_time ON trades (venue, symbol, executed_ns, sequence);
+CREATE INDEX trades_by_time ON trades (venue, epoch, symbol, executed_ns, sequence);
 
 -- How far each venue's events are in the tables of this schema. Written in the transaction of the rows that it covers.
 CREATE TABLE checkpoints (
