@@ -1,8 +1,9 @@
 """Real servers on real ports around test servicers: tokens are signed, fetched and verified as in the platform."""
 
+import asyncio
 import base64
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,13 +12,15 @@ import jwt
 from aac.auth.v1 import auth_pb2, auth_pb2_grpc
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from aac_grpc.client.errors import Unauthenticated
+from aac_grpc.client.errors import Unauthenticated, from_rpc_error
 from aac_grpc.common.call import Principal
+from aac_grpc.common.contract import policy_of
 from aac_grpc.common.identity import derive_service_secret
 from aac_grpc.common.server import Server, Service
 from aac_grpc.common.servicer import Servicer
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.common.tokens import claims_of
+from tests.support.ping import SERVICE, PingServicer, Request, Response, ping_pb2_grpc
 
 MESH_SECRET = "a mesh secret for tests, long enough"
 
@@ -114,17 +117,96 @@ def settings(name: str, **changes: Any) -> ServiceSettings:
 
 
 @asynccontextmanager
-async def serving(name: str, *servicers: Servicer, requires: Sequence[str] = (), **changes: Any) -> AsyncIterator[Server]:
+async def serving(
+    name: str, *servicers: Servicer, requires: Sequence[str] = (), **changes: Any
+) -> AsyncIterator[Server]:
     """A server of these servicers that takes calls."""
-    service = Service(
-        name=name, settings=ServiceSettings, build=lambda resources: servicers, requires=tuple(requires)
-    )
+    service = Service(name=name, settings=ServiceSettings, build=lambda resources: servicers, requires=tuple(requires))
     server = Server(service, settings(name, **changes))
     await server.start()
     try:
         yield server
     finally:
         await server.stop()
+
+
+class PingMesh:
+    """auth-service's double, a ping server and a client of it.
+
+    Attributes:
+        auth: The double.
+        signer: Whose tokens the server takes.
+        server: The ping server.
+        servicer: Its servicer.
+        channel: A bare channel to it.
+    """
+
+    def __init__(self, auth: AuthDouble, server: Server, servicer: PingServicer, channel: grpc.aio.Channel) -> None:
+        self.auth = auth
+        self.signer = auth.signer
+        self.server = server
+        self.servicer = servicer
+        self.channel = channel
+        self.stub = ping_pb2_grpc.PingServiceStub(channel)
+        self.metadata = bearer(self.signer.token())
+
+    def method(self, name: str, *, raw: bool = False) -> Any:
+        """gRPC's callable of a method; `raw` takes bytes."""
+        policy = policy_of(f"/{SERVICE}/{name}")
+        arity = {
+            (False, False): self.channel.unary_unary,
+            (False, True): self.channel.unary_stream,
+            (True, False): self.channel.stream_unary,
+            (True, True): self.channel.stream_stream,
+        }[policy.client_streaming, policy.server_streaming]
+        serializer = None if raw else Request.SerializeToString
+        return arity(policy.path, request_serializer=serializer, response_deserializer=Response.FromString)
+
+    async def call(
+        self, name: str, *requests: Any, metadata: Any = None, timeout: float | None = 10, raw: bool = False
+    ) -> list[Any]:
+        """Makes one call of any arity and returns its responses.
+
+        Raises:
+            AacError: It failed.
+        """
+        call = self.begin(name, *requests, metadata=metadata, timeout=timeout, raw=raw)
+        try:
+            return [response async for response in call] if hasattr(call, "__aiter__") else [await call]
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+    def begin(
+        self, name: str, *requests: Any, metadata: Any = None, timeout: float | None = 10, raw: bool = False
+    ) -> Any:
+        """Starts one call of any arity."""
+        given: Any = requests or (b"" if raw else Request(),)
+        taken = iter(given) if policy_of(f"/{SERVICE}/{name}").client_streaming else given[0]
+        metadata = self.metadata if metadata is None else metadata
+        return self.method(name, raw=raw)(taken, metadata=metadata, timeout=timeout)
+
+
+@asynccontextmanager
+async def ping_mesh(servicer: PingServicer | None = None, **changes: Any) -> AsyncIterator[PingMesh]:
+    """A ping server that takes the tokens of a signer; `changes` are settings of the ping server."""
+    auth, ping = AuthDouble(Signer()), servicer or PingServicer()
+    async with (
+        serving("auth-service", auth) as auth_server,
+        serving("trading-engine", ping, **({"auth_address": auth_server.address} | changes)) as server,
+        grpc.aio.insecure_channel(
+            server.address, options=[("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+        ) as channel,
+    ):
+        yield PingMesh(auth, server, ping, channel)
+
+
+async def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+    """Waits until a condition holds; fails where it does not in time."""
+    for _ in range(int(timeout_s / 0.01)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never came to hold")
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:
