@@ -1,0 +1,57 @@
+"""`aac serve NAME`: one process of the platform. `python -m aac_grpc.cli.serve NAME` is the same, and starts faster."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import typer
+
+SERVICES = {
+    "api-gateway": "aac_grpc.servicers.gateway",
+    "auth-service": "aac_grpc.servicers.auth",
+    "market-data": "aac_grpc.servicers.market_data",
+    "trading-engine": "aac_grpc.servicers.trading",
+    "risk-management": "aac_grpc.servicers.risk",
+    "analytics": "aac_grpc.servicers.analytics",
+    "registry": "aac_grpc.registry",
+}
+"""Packages that hold a service's composition."""
+FEED = "feed"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    from typing import Annotated
+
+    names = ", ".join((*SERVICES, FEED))
+
+    def serve(name: Annotated[str, typer.Argument(help=f"One of {names}.")]) -> None:
+        """Run the process of one service, told by its environment (docs/configuration.md), until it is stopped."""
+        run(name)
+
+    app.command()(serve)
+
+
+def run(name: str) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+        ValueError: There is no such service.
+    """
+    if name == FEED:
+        from aac_grpc.feeds.runner import run as run_feed
+
+        run_feed()
+        return
+    if name not in SERVICES:
+        raise ValueError(f"there is no service {name!r}; there are {', '.join((*SERVICES, FEED))}")
+    from aac_grpc.common.server import Server
+
+    Server(importlib.import_module(SERVICES[name]).service).run()
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])
