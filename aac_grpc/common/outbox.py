@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 from aac_grpc.client.errors import DependencyUnavailable
 from aac_grpc.common.database import Connection, Database, Transaction
 from aac_grpc.common.events import metrics
-from aac_grpc.common.events.publisher import EventPublisher, OutgoingEvent, event_headers
+from aac_grpc.common.events.publisher import EventPublisher, EventRejected, OutgoingEvent, event_headers
 
 BATCH = 500
 POLL_S = 1.0
@@ -22,6 +22,8 @@ LEASE_S = 10.0
 """A relay that is silent for this long, such as a stopped process, loses its session and with it the lease."""
 LEASE_RETRY_S = 2.0
 STATEMENT_TIMEOUT_S = 10.0
+MAX_PAYLOAD_BYTES = 900_000
+"""Kafka takes a million with key and headers; what it would refuse for good must not be committed."""
 KEPT = "1 day"
 """How long published rows stay, for people who look."""
 PRUNE_EVERY_S = 600.0
@@ -34,12 +36,18 @@ async def add(tx: Transaction, event: Event, topic: str) -> None:
 
     `event.key` names the aggregate and `event.sequence` is its version, which the caller assigned under the
     aggregate's row lock: that is what keeps a key's events in order. The schema needs `-- include: outbox`.
+
+    Raises:
+        ValueError: The event is over `MAX_PAYLOAD_BYTES`.
     """
+    payload = event.SerializeToString()
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise ValueError(f"event {event.event_id} has {len(payload)} bytes; at most {MAX_PAYLOAD_BYTES} fit Kafka")
     await tx.execute(
         """with added as (
             insert into outbox (event_id, topic, key, version, type, payload) values (%s, %s, %s, %s, %s, %s)
         ) select pg_notify('outbox_' || current_schema(), '')""",
-        (event.event_id, topic, event.key, event.sequence, event.type, event.SerializeToString()),
+        (event.event_id, topic, event.key, event.sequence, event.type, payload),
     )
 
 
@@ -48,7 +56,7 @@ class Relay:
 
     The lease is an advisory lock of the relay's own session, which PostgreSQL ends when it is silent for `LEASE_S`.
     Were two relays at work for a moment, each would publish the same rows in the same order, and consumers, which keep
-    event ids, would see each event once and in order.
+    event ids, would see each event once and in order. Whatever Kafka refuses holds up those behind it, and is logged.
     """
 
     def __init__(self, database: Database, publisher: EventPublisher) -> None:
@@ -68,15 +76,14 @@ class Relay:
             try:
                 async with await self._database.dedicated() as session:
                     await self._lead(session)
-            except (DependencyUnavailable, psycopg.OperationalError, TimeoutError) as error:
-                _log.warning("the outbox relay lost its session", schema=self._database.schema, error=repr(error))
+            except (DependencyUnavailable, EventRejected, psycopg.OperationalError, TimeoutError) as error:
+                _log.warning("the outbox relay begins again", schema=self._database.schema, error=repr(error))
             await asyncio.sleep(LEASE_RETRY_S / 4)
 
     async def _lead(self, session: Connection) -> None:
         """Relays for as long as the session holds the lease."""
         await self._execute(session, "select set_config('idle_session_timeout', %s, false)", (f"{LEASE_S:g}s",))
-        while not await self._take_lease(session):
-            await asyncio.sleep(LEASE_RETRY_S)
+        await self._wait_for_lease(session)
         await self._execute(session, f"listen {self._channel}")
         while True:
             rows = await self._unpublished(session)
@@ -87,11 +94,13 @@ class Relay:
                 await self._prune(session)
                 await self._news(session)
 
-    async def _take_lease(self, session: Connection) -> bool:
-        rows = await self._execute(
-            session, "select pg_try_advisory_lock(hashtextextended(%s, 0)) as held", (self._channel,)
-        )
-        return bool(rows[0]["held"])
+    async def _wait_for_lease(self, session: Connection) -> None:
+        question = "select pg_try_advisory_lock(hashtextextended(%s, 0)) as held"
+        while True:
+            rows = await self._execute(session, question, (self._channel,))
+            if rows[0]["held"]:
+                return
+            await asyncio.sleep(LEASE_RETRY_S)
 
     async def _unpublished(self, session: Connection) -> list[DictRow]:
         """The oldest rows that wait. What commits late under a lower position is found the next time.

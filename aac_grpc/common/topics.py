@@ -1,6 +1,7 @@
 """The platform's Kafka topics. See `aac.event.v1` for what is on them."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from confluent_kafka.cimpl import NewTopic
 from aac_grpc.client.errors import DependencyUnavailable
 
 DAY_MS = 86_400_000
-ADMIN_TIMEOUT_S = 10.0
+_kafka_log = logging.getLogger("confluent_kafka")
+
+ADMIN_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ async def ensure_topics(config: Mapping[str, str], topics: Iterable[Topic] = TOP
 
 
 def _ensure(config: dict[str, str | int | float | bool], topics: tuple[Topic, ...]) -> list[str]:
-    admin = AdminClient(config)
+    admin = AdminClient(config, logger=_kafka_log)
     try:
         present = admin.list_topics(timeout=ADMIN_TIMEOUT_S).topics
         missing = [new for topic in topics for new in topic.new_topics() if new.topic not in present]

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -61,7 +63,7 @@ class Reader(Generic[Prepared]):
         self._rest: list[ReceivedEvent] = []
         self._handed = self._taken = 0
         self._stopping = threading.Event()
-        self._consumer: Consumer | None = None
+        self._effective: deque[dict[tuple[str, int], int]] = deque()
         self._thread: threading.Thread | None = None
 
     async def start(self) -> Prepared:
@@ -94,14 +96,8 @@ class Reader(Generic[Prepared]):
         return taken
 
     def store(self, messages: Sequence[ReceivedEvent]) -> None:
-        """Notes that everything up to these messages took effect; committed within a second, and at the end."""
-        if self._consumer is None:
-            return
-        offsets = {(message.topic, message.partition): message.offset + 1 for message in messages}
-        for (topic, partition), offset in offsets.items():
-            # The partition may have gone to another member; that one reads them again, and the inbox knows them.
-            with contextlib.suppress(KafkaException, RuntimeError):
-                self._consumer.store_offsets(offsets=[TopicPartition(topic, partition, offset)])
+        """Notes that everything up to these messages took effect; committed within about a second, and at the end."""
+        self._effective.append({(one.topic, one.partition): one.offset + 1 for one in messages})
 
     async def stop(self) -> None:
         """Commits what was stored, leaves the group and ends the thread."""
@@ -117,12 +113,12 @@ class Reader(Generic[Prepared]):
 
     def _run(self, prepared: "asyncio.Future[Prepared]") -> None:
         try:
-            self._consumer = Consumer(self._config, logger=_kafka_log)
+            consumer = Consumer(self._config, logger=_kafka_log)
             try:
-                self._tell(_resolve, prepared, self._prepare(self._consumer))
-                self._read(self._consumer)
+                self._tell(_resolve, prepared, self._prepare(consumer))
+                self._read(consumer)
+                self._store(consumer)
             finally:
-                consumer, self._consumer = self._consumer, None
                 consumer.close()
         except Exception as error:
             self._tell(_fail, prepared, error)
@@ -140,13 +136,32 @@ class Reader(Generic[Prepared]):
             elif paused:
                 consumer.resume(consumer.assignment())
                 paused = False
+            self._store(consumer)
             batch = [_received(message) for message in consumer.consume(FETCH, POLL_S) if _is_good(message)]
             if batch:
                 self._handed += len(batch)
                 self._tell(self._queue.put_nowait, batch)
+            self._store(consumer)
             if time.monotonic() >= lag_at:
                 lag_at = time.monotonic() + LAG_EVERY_S
                 self.lag = _lag(consumer)
+
+    def _store(self, consumer: Consumer) -> None:
+        """Tells the client what took effect. Only this thread calls it: two in it at once can block each other."""
+        offsets: dict[tuple[str, int], int] = {}
+        while self._effective:
+            offsets.update(self._effective.popleft())
+        for (topic, partition), offset in offsets.items():
+            # The partition may have gone to another member; that one reads them again, and the inbox knows them.
+            with contextlib.suppress(KafkaException):
+                consumer.store_offsets(offsets=[TopicPartition(topic, partition, offset)])
+
+    def _store(self, consumer: Consumer) -> None:
+        while not self._done.empty():
+            for offset in self._done.get():
+                # The partition may have gone to another member; that one reads them again, and the inbox knows them.
+                with contextlib.suppress(KafkaException):
+                    consumer.store_offsets(offsets=[offset])
 
     def _tell(self, function: Callable[..., None], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed

@@ -1,14 +1,16 @@
 """Following topics without a group: for people who watch, not for effects."""
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import uuid4
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from aac_grpc.common.events.reader import Reader, ReceivedEvent
 
 Partition = tuple[str, int]
 ADMIN_TIMEOUT_S = 5.0
+RETRY_S = 0.1
 BATCH = 500
 
 
@@ -76,9 +78,24 @@ class EventTail:
         points = {}
         for topic in self._topics:
             for partition in known[topic].partitions if topic in known else ():
-                first, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=ADMIN_TIMEOUT_S)
+                first, end = _bounds(consumer, TopicPartition(topic, partition))
                 default = first if self._from_beginning else end
                 wanted = self._start.get((topic, partition), default)
                 points[topic, partition] = first, min(max(first, wanted), end)
         consumer.assign([TopicPartition(topic, partition, at) for (topic, partition), (_, at) in points.items()])
         return points
+
+
+def _bounds(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """A partition's first offset kept and its next one. A partition may be without a leader for a moment."""
+    ends_at = time.monotonic() + ADMIN_TIMEOUT_S
+    while True:
+        try:
+            first, end = consumer.get_watermark_offsets(partition, timeout=ADMIN_TIMEOUT_S)
+        except KafkaException:
+            if time.monotonic() > ends_at:
+                raise
+            time.sleep(RETRY_S)
+            consumer.list_topics(partition.topic, timeout=ADMIN_TIMEOUT_S)
+        else:
+            return first, end
