@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 from typing import Any
 
 import structlog
@@ -33,7 +34,8 @@ class Task:
         self.failure: Exception | None = None
         self._work = work
         self._restart = restart
-        self._running = asyncio.create_task(self._run(), name=name)
+        # Not in the context of the call that it was spawned in: its deadline and identity are not the task's.
+        self._running = asyncio.create_task(self._run(), name=name, context=Context())
         self._running.add_done_callback(lambda _: on_end(self))
 
     @property

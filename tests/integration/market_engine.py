@@ -116,6 +116,16 @@ class VenueDouble:
         row = self.venue.feeds["run"].last_row + 1
         self.run(FeedRows("run", (FeedRow(row, self.now, (Print(Decimal(price), quantity, BUY),), None, ()),)))
 
+    def heal(self) -> None:
+        """Followers get the lost events when they ask again: what was sent without them is forgotten."""
+        self.lost = set()
+        self.topic.ring.clear(self.venue.sequence)
+
+    def forget(self) -> None:
+        """Neither memory nor journal has any of the events so far."""
+        self.floor = self.venue.sequence
+        self.topic.ring.clear(self.venue.sequence)
+
     def snapshot(self) -> pb.GetMarketSnapshotResponse:
         """What the market shows."""
         response = pb.GetMarketSnapshotResponse(epoch=self.epoch, sequence=self.venue.sequence)

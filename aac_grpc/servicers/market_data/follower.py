@@ -187,8 +187,9 @@ class VenueFollower:
                     response = await anext(responses, None)
                 if response is None:
                     raise Unavailable("the engine ended the stream of events")
-                if response.header.kind == stream_pb2.FRAME_KIND_GAP:
-                    raise SequenceError(f"events after {markets.epoch}/{markets.sequence} can't be had")
+                header = response.header
+                if header.kind == stream_pb2.FRAME_KIND_GAP:
+                    markets.skip_to(header.epoch, header.sequence)
                 if response.events:
                     markets.apply(response.events)
                     self._move()

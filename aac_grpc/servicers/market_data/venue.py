@@ -77,6 +77,8 @@ class VenueMarkets:
         self.epoch: int = snapshot.epoch
         self.sequence = sequence
         self._snapshot_sequence: int = snapshot.sequence
+        self._applied = False
+        """Events came."""
         self._missed = missed
         self.instruments: dict[str, InstrumentStreams] = {}
         for instrument in snapshot.instruments:
@@ -123,11 +125,22 @@ class VenueMarkets:
             if event.sequence != self.sequence + 1:
                 raise SequenceError(f"{self.venue}: event {event.sequence} does not follow {self.sequence}")
             self.sequence = event.sequence
+            self._applied = True
             name = event.WhichOneof("event")
             if (handler := self._handlers.get(name or "")) is not None:
                 handler(event, getattr(event, name or ""))
         for streams in touched.values():
             self._publish(streams)
+
+    def skip_to(self, epoch: int, sequence: int) -> None:
+        """Takes note that events up to a sequence can't be had.
+
+        Raises:
+            SequenceError: They are missed: readers had events before them, or the snapshot does not cover them.
+        """
+        if self._applied or epoch != self.epoch or sequence > self._snapshot_sequence:
+            raise SequenceError(f"{self.venue}: events after {self.epoch}/{self.sequence} can't be had")
+        self.sequence = max(self.sequence, sequence)
 
     def take_kept(self) -> Sequence[TradeRow]:
         """The trades that are to be kept since the last call."""
