@@ -122,6 +122,11 @@ class Call:
         self._expired = False
         self._drain_callbacks: list[Callable[[], None]] | None = None
 
+    @property
+    def canceled(self) -> bool:
+        """The caller went away, or gRPC ended the call."""
+        return self._task is not None and self._task.cancelling() > 0
+
     def account(self, request: Message) -> str:
         """The account that a request acts on: the one it names, else the caller's only one.
 

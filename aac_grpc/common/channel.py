@@ -22,7 +22,7 @@ AUTH_SERVICE = "auth-service"
 REGISTRY = "registry"
 CLOSE_GRACE_S = 30.0
 
-_SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
+SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 
 
 def target_of(addresses: Sequence[str]) -> str:
@@ -58,7 +58,7 @@ class Target:
     def channel(self) -> grpc.aio.Channel:
         """The channel, opened at its first use."""
         if self._channel is None:
-            options = channel_options(max_message_bytes=self._max_message_bytes, service_config=_SERVICE_CONFIG)
+            options = channel_options(max_message_bytes=self._max_message_bytes, service_config=SERVICE_CONFIG)
             self._channel = grpc.aio.insecure_channel(target_of(self._addresses), options=options)
         return self._channel
 

@@ -113,9 +113,11 @@ class MethodAdapter:
             raise
         except asyncio.CancelledError:
             call.error = call.interruption()
-            if call.error is None:
+            if call.error is None and call.canceled:
                 call.code = canceled(call)
                 raise
+            # A cancellation that nobody asked for would leave the caller without a status.
+            call.error = call.error or recover(call, RuntimeError("the handler cancelled itself"))
         except Exception as failure:
             call.error = call.interruption() or recover(call, failure)
         finally:

@@ -1,0 +1,196 @@
+"""Traps of grpcio in Python, by the number they have in the project's notes: each must stay harmless here."""
+
+import asyncio
+import json
+import resource
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from aac_grpc.client.errors import AacError, Internal
+from aac_grpc.common import channel as channels
+from aac_grpc.common.call import current_call
+from aac_grpc.common.server import server_options
+from tests.support.mesh import PingMesh, bearer, ping_mesh, serving, settings
+from tests.support.ping import ARITIES, PingServicer, Request, Response, ping_pb2_grpc
+
+
+class OddServicer(PingServicer):
+    """Does what handlers should not."""
+
+    async def _act(self, request: Any, context: Any) -> None:
+        match request.act:
+            case "cancel yourself":
+                raise asyncio.CancelledError
+            case "spawn":
+                names = await asyncio.gather(*(asyncio.create_task(self._name()) for _ in range(2)))
+                assert names == [current_call().request_id] * 2
+            case _:
+                await super()._act(request, context)
+
+    async def _name(self) -> str:
+        return current_call().request_id
+
+
+@pytest.fixture(scope="module")
+async def mesh() -> AsyncIterator[PingMesh]:
+    async with ping_mesh(OddServicer(), rate_limits={}) as mesh:
+        yield mesh
+
+
+@pytest.mark.parametrize("arity", ARITIES)
+async def test_fact_2_the_call_reaches_the_handler_and_the_tasks_it_spawns(mesh: PingMesh, arity: str) -> None:
+    assert await mesh.call(arity, Request(act="spawn"))
+
+
+@pytest.mark.parametrize("arity", ARITIES)
+async def test_fact_4_a_handler_that_cancels_itself_does_not_leave_its_caller_waiting(
+    mesh: PingMesh, arity: str
+) -> None:
+    async with asyncio.timeout(2):
+        with pytest.raises(Internal):
+            await mesh.call(arity, Request(act="cancel yourself"))
+
+
+async def test_fact_4_streams_that_are_cancelled_leak_nothing(mesh: PingMesh) -> None:
+    async def cancel_many(number: int) -> None:
+        for _ in range(number):
+            call = mesh.begin("Bidi", Request(act="sleep"))
+            waiting = asyncio.ensure_future(call.read())
+            await asyncio.sleep(0)
+            call.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        await asyncio.sleep(0.2)
+
+    await cancel_many(300)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    await cancel_many(1500)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 * 1024
+
+
+async def test_fact_4_streams_that_the_server_interrupts_leak_nothing(mesh: PingMesh) -> None:
+    async def expire_many(number: int) -> None:
+        token = bearer(mesh.signer.token(lifetime_s=0.25))
+        calls = [mesh.call("Bidi", Request(act="sleep"), metadata=token) for _ in range(number)]
+        assert all(isinstance(one, AacError) for one in await asyncio.gather(*calls, return_exceptions=True))
+
+    await expire_many(100)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(8):
+        await expire_many(100)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 * 1024
+
+
+def test_fact_7_no_timeout_stands_in_a_service_config() -> None:
+    config = json.loads(channels.SERVICE_CONFIG)
+    assert "methodConfig" not in config
+
+
+async def test_fact_10_an_instance_that_does_not_serve_gets_no_calls() -> None:
+    first, second = PingServicer(), PingServicer()
+    async with (
+        ping_mesh(first) as mesh,
+        serving("market-data", second, auth_address=mesh.server.settings.auth_address) as other,
+    ):
+        addresses = f"{mesh.server.address},{other.address}"
+        caller = channels.Channels(
+            "analytics",
+            settings("analytics", auth_address=mesh.server.settings.auth_address, trading_address=addresses),
+            mesh.server.resources.clock,
+            mesh.server.resources.breakers,
+        )
+        stub = caller.stub(ping_pb2_grpc.PingServiceStub, "trading-engine")
+        async with asyncio.timeout(5):
+            while not (first.calls and second.calls):
+                await stub.Internal(Request())
+        mesh.server.resources.health.set_serving(False)
+        await asyncio.sleep(0.5)
+        before = first.calls
+        for _ in range(20):
+            await stub.Internal(Request())
+        assert first.calls == before
+        await caller.close()
+
+
+async def test_fact_13_a_second_server_on_the_port_fails_to_start() -> None:
+    async with ping_mesh() as mesh:
+        port = int(mesh.server.address.rpartition(":")[2])
+        with pytest.raises(RuntimeError):
+            async with serving("trading-engine", PingServicer(), grpc_port=port):
+                pass
+        assert await mesh.call("Unary")
+
+
+def test_fact_15_clients_that_ping_are_tolerated() -> None:
+    options = dict(server_options(settings("trading-engine")))
+    assert options["grpc.http2.min_recv_ping_interval_without_data_ms"] <= 10_000
+    assert options["grpc.keepalive_permit_without_calls"] == 1
+
+
+def test_fact_16_the_transports_limit_stands_above_ours() -> None:
+    configured = settings("trading-engine", max_message_bytes=3 << 20)
+    options = dict(server_options(configured))
+    assert options["grpc.max_receive_message_length"] == 4 * (3 << 20)
+
+
+async def test_fact_8_a_deadline_reaches_what_is_called_downstream_less_a_margin() -> None:
+    leaf = PingServicer()
+    async with ping_mesh(leaf) as mesh:
+
+        class Relay(PingServicer):
+            async def Unary(self, request: Any, context: Any) -> Any:
+                stub = relay.resources.channels.stub(ping_pb2_grpc.PingServiceStub, "trading-engine")
+                return await stub.Internal(Request())
+
+        async with (
+            serving(
+                "market-data",
+                Relay(),
+                auth_address=mesh.server.settings.auth_address,
+                trading_address=mesh.server.address,
+            ) as relay,
+            grpc.aio.insecure_channel(relay.address) as channel,
+        ):
+            stub = ping_pb2_grpc.PingServiceStub(channel)
+            for sent, at_least in ((1.0, 0.7), (None, 1.5)):
+                await stub.Unary(Request(), metadata=mesh.metadata, timeout=sent)
+                remaining = leaf.remaining[-1]
+                assert remaining is not None
+                assert at_least < remaining < 0.97 * (sent or 2.0)
+
+
+async def test_fact_3_an_unknown_method_is_no_surprise_to_the_chain(mesh: PingMesh) -> None:
+    call = mesh.channel.unary_unary("/no.such.Service/Method")
+    with pytest.raises(grpc.aio.AioRpcError) as failed:
+        await call(b"", timeout=5)
+    assert failed.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_fact_12_a_stream_that_drains_says_goodbye_and_ends_well_within_the_grace() -> None:
+    class Polite(PingServicer):
+        async def ServerStream(self, request: Any, context: Any) -> AsyncIterator[Any]:
+            draining = asyncio.Event()
+            current_call().on_drain(draining.set)
+            yield Response(text="hello")
+            await draining.wait()
+            yield Response(text="goodbye")
+
+    async with ping_mesh(Polite(), drain_grace_s=5, shutdown_grace_s=5) as mesh:
+        call = mesh.begin("ServerStream", timeout=None)
+        assert (await call.read()).text == "hello"
+        began = asyncio.get_running_loop().time()
+        stopping = asyncio.ensure_future(mesh.server.stop())
+        assert (await call.read()).text == "goodbye"
+        assert await call.read() is grpc.aio.EOF
+        await stopping
+        assert asyncio.get_running_loop().time() - began < 2
+
+
+async def test_fact_1_health_watch_streams_through_the_chain(mesh: PingMesh) -> None:
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    watch = health_pb2_grpc.HealthStub(mesh.channel).Watch(health_pb2.HealthCheckRequest(service=""))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
