@@ -6,15 +6,18 @@ next is asked only when the orders judged before are in memory, so that it inclu
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from aac_grpc.client.errors import AacError, DeadlineExceeded, KeyReused
+import structlog
+
+from aac_grpc.client.errors import AacError, DeadlineExceeded, Internal, KeyReused, NotFound
 from aac_grpc.domain.orders import OrderIntent
 from aac_grpc.servicers.trading.journal import Journal
+from aac_grpc.servicers.trading.live import OrderReference
 from aac_grpc.servicers.trading.memory import Memory
 from aac_grpc.servicers.trading.pending import Inbox, Pending
-from aac_grpc.servicers.trading.requests import Request
 from aac_grpc.servicers.trading.risk import RiskCheck
+
+_log = structlog.get_logger(__name__)
 
 LOOK_UP_LIMIT = 1000
 """Requests whose keys are looked up at once."""
@@ -39,9 +42,11 @@ class Intake:
             try:
                 await self._answer_known(arrived)
                 await self._find_orders(arrived)
-            except AacError as error:
+            except Exception as error:
+                if not isinstance(error, AacError):
+                    _log.exception("look-up failed", venue=self._memory.live.name)
                 for pending in arrived:
-                    pending.fail(error)
+                    pending.fail(error if isinstance(error, AacError) else Internal())
                 continue
             for pending in arrived:
                 if not pending.answered:
@@ -64,18 +69,18 @@ class Intake:
                 pending.fail(KeyReused(record.key.key, record.holder))
 
     async def _find_orders(self, arrived: Sequence[Pending]) -> None:
-        """Reads orders that requests name and that are not in memory."""
-        orders = self._memory.live.orders
-        absent: list[tuple[Request[Any], Any]] = []
-        for pending in arrived:
-            reference = pending.request.reference
-            if reference is not None and not pending.answered and orders.find(reference) is None:
-                absent.append((pending.request, reference))
-        if not absent:
-            return
-        rows = await self._journal.find_orders([reference for _, reference in absent])
-        for request, reference in absent:
-            request.found = next((row for row in rows if reference.matches(row)), None)
+        """Reads orders that requests name and that are not in memory: they are done, or were never there."""
+        # What was in memory may have left it while the others were looked for.
+        while absent := [pending for pending in arrived if self._is_absent(pending)]:
+            rows = await self._journal.find_orders([_reference(pending) for pending in absent])
+            for pending in absent:
+                reference = _reference(pending)
+                pending.request.found = next((row for row in rows if reference.matches(row)), None)
+                if self._is_absent(pending):
+                    pending.fail(NotFound("order", str(reference)))
+
+    def _is_absent(self, pending: Pending) -> bool:
+        return not pending.answered and pending.request.lost(self._memory.live)
 
     def _send_on(self, pending: Pending) -> None:
         live = self._memory.live
@@ -88,6 +93,12 @@ class Intake:
             self._ready(pending)
         else:
             self._to_judge.put([pending])
+
+
+def _reference(pending: Pending) -> OrderReference:
+    reference = pending.request.reference
+    assert reference is not None
+    return reference
 
 
 class Judge:

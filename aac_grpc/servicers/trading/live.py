@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from aac_grpc.client.errors import NotFound
 from aac_grpc.domain.instruments import Instrument
 from aac_grpc.domain.venue import Venue
 from aac_grpc.servicers.trading.encoding import EventEncoder
@@ -11,11 +12,20 @@ from aac_grpc.servicers.trading.rows import OrderRow
 
 @dataclass(frozen=True, slots=True)
 class OrderReference:
-    """Names an order of an account by one of its two ids; the other is empty."""
+    """Names an order of an account by one of its two ids; the other is empty.
+
+    Raises:
+        NotFound: No order can have such an id.
+    """
 
     account_id: str
     order_id: str
     client_order_id: str
+
+    def __post_init__(self) -> None:
+        if "\0" in self.order_id + self.client_order_id:
+            # PostgreSQL could not even look for it.
+            raise NotFound("order", str(self))
 
     def matches(self, row: OrderRow) -> bool:
         """Tells whether it names this order."""

@@ -48,6 +48,11 @@ class Request(ABC, Generic[Answer]):
         """How much of a batch it takes: 1 for a request of a user, more for rows of a feed."""
         return 1
 
+    def lost(self, live: LiveVenue) -> bool:
+        """Tells whether the order that it names must be looked for in the database."""
+        reference = self.reference
+        return reference is not None and self.found is None and live.orders.find(reference) is None
+
     def prepare(self, live: LiveVenue) -> None:
         """Makes commands of it.
 

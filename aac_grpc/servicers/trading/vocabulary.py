@@ -1,5 +1,6 @@
 """The engine's words and the contract's: enums, instruments, reasons."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
@@ -17,6 +18,14 @@ SIDES = EnumNames(market_pb2.Side, Side)
 TYPES = EnumNames(order_pb2.OrderType, OrderType)
 TIMES_IN_FORCE = EnumNames(order_pb2.TimeInForce, TimeInForce)
 KINDS = EnumNames(market_pb2.InstrumentKind, InstrumentKind)
+
+
+_TEXTS = {
+    "symbol": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"),
+    "name": re.compile(r"[^\x00-\x1f]{0,128}"),
+    "currency": re.compile(r"[A-Z]{3,8}"),
+}
+"""What the texts of an instrument may be."""
 
 
 def reason_message(reason: Reason) -> order_pb2.RejectReason:
@@ -66,9 +75,9 @@ def new_instrument(message: market_pb2.Instrument, venue: str, field: str) -> In
     Raises:
         InvalidField: A size is no decimal, not above zero, or they do not go together.
     """
-    for name in ("symbol", "currency", "tick_size", "lot_size"):
-        if not getattr(message, name):
-            raise InvalidField(f"{field}.{name}", "is missing")
+    for name, pattern in _TEXTS.items():
+        if not pattern.fullmatch(getattr(message, name)):
+            raise InvalidField(f"{field}.{name}", f"must match {pattern.pattern}")
     if message.kind == market_pb2.INSTRUMENT_KIND_EXTERNAL:
         raise InvalidField(f"{field}.kind", "a venue lists only instruments of kind VENUE")
     try:

@@ -204,6 +204,10 @@ class VenueWriter:
             if request.key is not None and not pending.waiters:
                 pending.fail(DeadlineExceeded())
                 continue
+            if request.lost(batch.live):
+                # Its order was done, and left memory, since it came in.
+                self._intake.inbox.put([pending])
+                continue
             if request.intent(batch.live) is not None and not self._is_judged(pending):
                 # It adds exposure now, by what happened since it came in.
                 self._to_judge.put([pending])
