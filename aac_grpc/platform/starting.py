@@ -87,6 +87,7 @@ def describe(platform: Platform, symbol: str | None) -> dict[str, str]:
     """Where things are, for people and for `aac status`; no secrets."""
     return {
         "gateway": platform.address(GATEWAY),
+        "port_offset": str(platform.port_offset),
         "flow": platform.flow.title if platform.flow is not None else "none",
         "symbol": symbol or "",
         **{variable: _without_password(url) for variable, url in platform.urls.items()},
