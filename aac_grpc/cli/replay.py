@@ -7,7 +7,7 @@ import os
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from aac.trading.v1 import venue_pb2 as pb
@@ -80,7 +80,7 @@ def _settings(venue: str) -> FeedSettings:
     return FeedSettings(**_by_field(platform.mesh_environment(FEED)))
 
 
-def _by_field(environment: dict[str, str]) -> dict[str, str]:
+def _by_field(environment: dict[str, str]) -> dict[str, Any]:
     return {name.removeprefix("AAC_").lower(): value for name, value in environment.items()}
 
 
