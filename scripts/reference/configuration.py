@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import pkgutil
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args, get_origin
 
@@ -10,7 +9,7 @@ from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-import aac_grpc.servicers
+from aac_grpc.cli.serve import SERVICES
 from aac_grpc.common.server import Service
 from aac_grpc.common.settings import ADMIN_PORTS, GRPC_PORTS, ServiceSettings
 from scripts.reference.table import code, table
@@ -38,10 +37,8 @@ def configuration_page() -> str:
 
 
 def services() -> list[Service]:
-    """What can be served: each package beside the others that has a `service`, by name."""
-    packages = [f"aac_grpc.servicers.{module.name}" for module in pkgutil.iter_modules(aac_grpc.servicers.__path__)]
-    found = [importlib.import_module(package).service for package in (*packages, "aac_grpc.registry")]
-    return sorted(found, key=lambda service: list(GRPC_PORTS).index(service.name))
+    """What can be served, in the order of the ports."""
+    return [importlib.import_module(SERVICES[name]).service for name in GRPC_PORTS]
 
 
 def _ports() -> str:
