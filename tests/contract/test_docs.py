@@ -1,0 +1,47 @@
+"""The reference pages say what the code says."""
+
+import pytest
+
+from aac_grpc.common.contract import platform_contract
+from aac_grpc.common.settings import GRPC_PORTS
+from scripts.reference.__main__ import PAGES, ROOT, stale_pages
+from scripts.reference.configuration import environment, services
+from scripts.reference.methods import method_comments
+
+
+def test_the_reference_pages_are_as_the_code_says() -> None:
+    assert stale_pages() == [], "run scripts/docs"
+
+
+def test_every_process_of_the_platform_stands_in_the_configuration_page() -> None:
+    assert [service.name for service in services()] == list(GRPC_PORTS)
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    silent = {
+        f"{service.name}: {variable}"
+        for service in services()
+        for variable, field in environment(service.settings)
+        if not field.description
+    }
+    assert not silent
+
+
+def test_two_services_that_share_a_variable_mean_the_same_by_it() -> None:
+    """One environment serves all processes, so a name must not stand for two things."""
+    kinds: dict[str, set[str]] = {}
+    for service in services():
+        for variable, field in environment(service.settings):
+            kinds.setdefault(variable, set()).add(f"{field.annotation}")
+    assert {variable: found for variable, found in kinds.items() if len(found) > 1} == {}
+
+
+def test_every_method_of_the_contract_is_described() -> None:
+    comments = method_comments()
+    assert {policy.path for policy in platform_contract() if not comments.get(policy.path)} == set()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_names_no_path_of_the_machine_it_was_written_on(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert str(ROOT) not in text
