@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import queue
 import threading
 import time
 from collections import deque
@@ -141,7 +140,6 @@ class Reader(Generic[Prepared]):
             if batch:
                 self._handed += len(batch)
                 self._tell(self._queue.put_nowait, batch)
-            self._store(consumer)
             if time.monotonic() >= lag_at:
                 lag_at = time.monotonic() + LAG_EVERY_S
                 self.lag = _lag(consumer)
@@ -155,13 +153,6 @@ class Reader(Generic[Prepared]):
             # The partition may have gone to another member; that one reads them again, and the inbox knows them.
             with contextlib.suppress(KafkaException):
                 consumer.store_offsets(offsets=[TopicPartition(topic, partition, offset)])
-
-    def _store(self, consumer: Consumer) -> None:
-        while not self._done.empty():
-            for offset in self._done.get():
-                # The partition may have gone to another member; that one reads them again, and the inbox knows them.
-                with contextlib.suppress(KafkaException):
-                    consumer.store_offsets(offsets=[offset])
 
     def _tell(self, function: Callable[..., None], *args: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
