@@ -1,7 +1,9 @@
 """auth-service: who people, programs and services are, and what they may do."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 
 from aac_grpc.common.changes import Changes
 from aac_grpc.common.executor import BoundedExecutor
@@ -23,6 +25,8 @@ from aac_grpc.servicers.auth.settings import AuthSettings
 from aac_grpc.servicers.auth.signing import KeyRing
 from aac_grpc.servicers.auth.tokens import AccessTokens
 
+_TIDY_EVERY_S = 3600.0
+
 
 async def build(resources: Resources) -> Sequence[Servicer]:
     """Composes auth-service, and makes at the first start what it cannot be without: keys and an administrator."""
@@ -35,16 +39,7 @@ async def build(resources: Resources) -> Sequence[Servicer]:
     directory = Directory(database)
     passwords = _passwords(settings)
     keys = ApiKeys(database, directory, tokens)
-    sessions = Sessions(
-        database,
-        directory,
-        passwords,
-        Lockout(database, clock, _lockout_policy(settings)),
-        tokens,
-        clock,
-        _lifetimes(settings),
-        settings.derive_key("refresh tokens"),
-    )
+    sessions = _sessions(resources, settings, directory, passwords, tokens)
     await passwords.start()
     await ring.load()
     await bootstrap(database, directory, passwords, settings)
@@ -53,10 +48,11 @@ async def build(resources: Resources) -> Sequence[Servicer]:
     )
     resources.tasks.spawn(ring.keep_fresh, name="signing-keys")
     resources.tasks.spawn(Relay(database, resources.events).run, name="outbox")
+    administration = Administration(
+        directory, keys, clock, operator_firm=settings.bootstrap_firm, plan=settings.default_plan
+    )
     servicer = AuthServicer(
-        administration=Administration(
-            directory, keys, clock, operator_firm=settings.bootstrap_firm, plan=settings.default_plan
-        ),
+        administration=administration,
         changes=Changes(database),
         clock=clock,
         directory=directory,
@@ -67,6 +63,25 @@ async def build(resources: Resources) -> Sequence[Servicer]:
         sessions=sessions,
     )
     return [servicer]
+
+
+def _sessions(
+    resources: Resources, settings: AuthSettings, directory: Directory, passwords: Passwords, tokens: AccessTokens
+) -> Sessions:
+    database, clock = resources.database, resources.clock
+    lockout = Lockout(database, clock, _lockout_policy(settings))
+    secret = settings.derive_key("refresh tokens")
+    sessions = Sessions(database, directory, passwords, lockout, tokens, clock, _lifetimes(settings), secret)
+    resources.tasks.spawn(partial(_tidy, sessions, lockout), name="tidy")
+    return sessions
+
+
+async def _tidy(sessions: Sessions, lockout: Lockout) -> None:
+    """Removes what has ended, again and again; runs until it is cancelled."""
+    while True:
+        await sessions.forget_ended()
+        await lockout.forget_old()
+        await asyncio.sleep(_TIDY_EVERY_S)
 
 
 def _passwords(settings: AuthSettings) -> Passwords:

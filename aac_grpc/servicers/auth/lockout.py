@@ -80,3 +80,8 @@ class Lockout:
     async def clear(self, username: str) -> None:
         """Forgets the tries of a user name that has signed in."""
         await self._database.execute("delete from login_tries where username = %s", (username,))
+
+    async def forget_old(self) -> None:
+        """Removes tries that count no more."""
+        before = self._clock.now() - self._policy.window - self._policy.max_wait
+        await self._database.execute("delete from login_tries where last_at < %s", (before,))
