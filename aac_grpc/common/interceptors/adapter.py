@@ -132,7 +132,8 @@ class MethodAdapter:
         return response
 
     def _take_over_status(self, call: Call) -> None:
-        call.code = _CODES[call.context.code() or 0]  # type: ignore[index]
+        code: Any = call.context.code() or 0  # a number, or what `abort` was given
+        call.code = code if isinstance(code, grpc.StatusCode) else _CODES[code]
 
     async def _respond_with_one(self, call: Call, request: Any, context: Context) -> bytes:
         if self._requests_stream:
