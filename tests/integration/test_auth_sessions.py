@@ -1,7 +1,6 @@
 """Signing in, staying signed in, signing out."""
 
 import asyncio
-import statistics
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -83,8 +82,8 @@ async def test_an_unknown_user_takes_as_long_as_a_wrong_password(
         for _ in range(15):
             known.append(await seconds("demo"))
             unknown.append(await seconds("nobody"))
-    ratio = statistics.median(unknown) / statistics.median(known)
-    assert 0.5 < ratio < 2
+    # The fastest of each: other processes only ever make a call slower.
+    assert 0.6 < min(unknown) / min(known) < 1.7
 
 
 async def test_five_wrong_tries_lock_a_user_out_and_say_for_how_long(
