@@ -33,8 +33,9 @@ class RetryPolicy:
     """The first one included; the deadline usually ends the retries before this does."""
 
     def attempt_timeout(self, remaining_s: float) -> float:
-        """Time for the next attempt: all that remains, unless that is enough for two."""
-        return self.attempt_timeout_s if remaining_s >= 2 * self.attempt_timeout_s else remaining_s
+        """Time for the next attempt: all that remains, unless that is enough for another one."""
+        has_another = self.max_attempts > 1 and remaining_s >= 2 * self.attempt_timeout_s
+        return self.attempt_timeout_s if has_another else remaining_s
 
     def pause(self, failures: int, error: AacError | None, jitter: float) -> float:
         """Seconds to wait after so many failures; the server's own word (`retry_after`) goes first."""
