@@ -2,8 +2,10 @@
 
 import asyncio
 import secrets
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -14,7 +16,8 @@ from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 from aac_grpc.client.errors import from_rpc_error
 from aac_grpc.common.identity import derive_service_secret
 from aac_grpc.common.server import Server, Service
-from aac_grpc.servicers import auth
+from aac_grpc.servicers import analytics, auth, risk, trading
+from aac_grpc.servicers import market_data as market_data_package
 
 ADMIN = ("root", "correct horse battery")
 DEMO = ("demo", "staple staple staple")
@@ -25,7 +28,7 @@ MESH_SECRET = secrets.token_hex(32)
 async def serving(service: Service, installation: Mapping[str, Any], **settings: Any) -> AsyncIterator[Server]:
     """A service of an installation that takes calls."""
     secret = derive_service_secret(MESH_SECRET, service.name)
-    place = {"grpc_port": 0, "admin_port": 0, "service_secret": secret}
+    place = {"grpc_port": 0, "admin_port": 0, "service_secret": secret, "shutdown_grace_s": 1.0}
     server = Server(service, service.settings(**{**installation, **place, **settings}))
     try:
         await server.start()
@@ -80,6 +83,51 @@ async def database_away(installation: Mapping[str, Any]) -> AsyncIterator[None]:
             yield
         finally:
             await connection.execute(f'alter database "{name}" allow_connections true'.encode())
+
+
+def free_address() -> str:
+    """An address that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The services, each at its address."""
+
+    auth: Server
+    engine: Server
+    market_data: Server
+    risk: Server
+    analytics: Server
+
+
+@asynccontextmanager
+async def platform_serving(installation: Mapping[str, Any]) -> AsyncIterator[Platform]:
+    """All services but the gateway and the registry."""
+    engine, market_data, risks, analysis = (free_address() for _ in range(4))
+    async with AsyncExitStack() as stack:
+        auth_server = await stack.enter_async_context(auth_serving(installation))
+        addresses = {
+            "auth_address": auth_server.address,
+            "trading_address": engine,
+            "market_data_address": market_data,
+            "risk_address": risks,
+            "rate_limits": {},
+        }
+
+        async def start(service: Service, address: str) -> Server:
+            port = int(address.rpartition(":")[2])
+            return await stack.enter_async_context(serving(service, {**installation, **addresses}, grpc_port=port))
+
+        yield Platform(
+            auth=auth_server,
+            engine=await start(trading.service, engine),
+            market_data=await start(market_data_package.service, market_data),
+            risk=await start(risk.service, risks),
+            analytics=await start(analytics.service, analysis),
+        )
 
 
 async def eventually(fact: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:

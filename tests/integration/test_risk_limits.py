@@ -1,6 +1,7 @@
 """Limits and verdicts: set by people, in force at once, judged from memory."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -36,6 +37,9 @@ from tests.integration.services import (
     serving,
     sign_in,
 )
+
+V1, V2, V3, V4, V5, V6 = (f"v{number}-{secrets.token_hex(3)}" for number in range(1, 7))
+"""Venues of this run; Redis may remember those of others."""
 
 DEFAULTS = {"default_max_order_quantity": "1000", "default_price_band": "0.1", "default_max_open_orders": 50}
 
@@ -104,13 +108,13 @@ async def test_an_account_without_limits_has_the_platforms_defaults(demo: Caller
 
 
 async def test_limits_that_are_set_hold_for_the_next_order(admin: Caller, engine: Caller) -> None:
-    assert await broken(engine, check("50", venue="v-1")) == []
+    assert await broken(engine, check("50", venue=V1)) == []
     own = Limits(max_order_quantity="20")
-    response = await admin.SetLimits(SetLimitsRequest(venue="v-1", account_id="demo", limits=own, request_id="r-1"))
+    response = await admin.SetLimits(SetLimitsRequest(venue=V1, account_id="demo", limits=own, request_id="r-1"))
     assert response.version == 1
     assert (response.effective.max_order_quantity, response.effective.price_band) == ("20", "0.1")
-    assert await broken(engine, check("50", venue="v-1")) == [RULE_ORDER_SIZE]
-    assert await broken(engine, check("50", venue="v-2")) == []
+    assert await broken(engine, check("50", venue=V1)) == [RULE_ORDER_SIZE]
+    assert await broken(engine, check("50", venue=V2)) == []
 
 
 async def test_limits_set_at_one_instance_hold_at_another(
@@ -119,22 +123,22 @@ async def test_limits_set_at_one_instance_hold_at_another(
     async with serving(risk.service, installation, auth_address=auth.address, **DEFAULTS) as second:
         token = await service_token(auth, "trading-engine")
         engine = callers.add(RiskServiceStub, second, token=token)
-        assert await broken(engine, check("50", venue="v-3")) == []
+        assert await broken(engine, check("50", venue=V3)) == []
         own = Limits(max_order_quantity="20")
-        await admin.SetLimits(SetLimitsRequest(venue="v-3", account_id="demo", limits=own, request_id="r-3"))
+        await admin.SetLimits(SetLimitsRequest(venue=V3, account_id="demo", limits=own, request_id="r-3"))
 
         async def holds() -> bool:
-            return await broken(engine, check("50", venue="v-3")) == [RULE_ORDER_SIZE]
+            return await broken(engine, check("50", venue=V3)) == [RULE_ORDER_SIZE]
 
         await eventually(holds, seconds=2)
 
 
 async def test_limits_are_replaced_whole(admin: Caller) -> None:
-    first = SetLimitsRequest(venue="v-4", account_id="demo", limits=Limits(max_position="7"), request_id="v4-1")
+    first = SetLimitsRequest(venue=V4, account_id="demo", limits=Limits(max_position="7"), request_id="v4-1")
     await admin.SetLimits(first)
-    second = SetLimitsRequest(venue="v-4", account_id="demo", limits=Limits(max_open_orders=3), request_id="v4-2")
+    second = SetLimitsRequest(venue=V4, account_id="demo", limits=Limits(max_open_orders=3), request_id="v4-2")
     await admin.SetLimits(second)
-    response = await admin.GetLimits(GetLimitsRequest(venue="v-4", account_id="demo"))
+    response = await admin.GetLimits(GetLimitsRequest(venue=V4, account_id="demo"))
     assert (response.version, response.own) == (2, Limits(max_open_orders=3))
     assert response.effective.max_open_orders == 3
 
@@ -143,7 +147,7 @@ async def test_who_read_an_older_version_must_read_again(admin: Caller) -> None:
     def request(version: int, key: str) -> SetLimitsRequest:
         own = Limits(max_position=str(version + 1))
         return SetLimitsRequest(
-            venue="v-5", account_id="demo", limits=own, expected_version=version, request_id=f"v5-{key}"
+            venue=V5, account_id="demo", limits=own, expected_version=version, request_id=f"v5-{key}"
         )
 
     await admin.SetLimits(request(0, "a"))
@@ -156,10 +160,10 @@ async def test_who_read_an_older_version_must_read_again(admin: Caller) -> None:
 
 
 async def test_a_repeated_call_changes_nothing_more(admin: Caller) -> None:
-    request = SetLimitsRequest(venue="v-6", account_id="demo", limits=Limits(max_position="7"), request_id="v6")
+    request = SetLimitsRequest(venue=V6, account_id="demo", limits=Limits(max_position="7"), request_id="v6")
     first = await admin.SetLimits(request)
     assert await admin.SetLimits(request) == first
-    assert (await admin.GetLimits(GetLimitsRequest(venue="v-6", account_id="demo"))).version == 1
+    assert (await admin.GetLimits(GetLimitsRequest(venue=V6, account_id="demo"))).version == 1
     with pytest.raises(KeyReused):
         request.limits.max_position = "8"
         await admin.SetLimits(request)
@@ -200,4 +204,4 @@ async def test_orders_are_judged_without_the_database_once_limits_are_known(
     async with database_away(installation):
         assert await broken(engine, check("20000")) == [RULE_ORDER_SIZE, RULE_BUYING_POWER]
         with pytest.raises(Unavailable):
-            await engine.CheckOrders(check("1", venue="never-seen"))
+            await engine.CheckOrders(check("1", venue=f"never-seen-{secrets.token_hex(3)}"))

@@ -8,7 +8,7 @@ from aac.marketdata.v1.marketdata_pb2 import Candle, GetQuotesRequest, ListCandl
 from aac.marketdata.v1.marketdata_pb2_grpc import MarketDataServiceStub
 from aac.type.v1.page_pb2 import PageRequest, TimeRange
 
-from aac_grpc.client.errors import InvalidField
+from aac_grpc.client.errors import InvalidField, InvalidFields, NotFound
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.paging import MAX_PAGE_SIZE, each_page
 from aac_grpc.common.types import from_timestamp, to_duration, to_timestamp
@@ -64,8 +64,7 @@ class CandleSource:
         Raises:
             NotFound: There is no such instrument.
         """
-        answer = await self._market_data.GetQuotes(GetQuotesRequest(venue=market.venue, symbols=[market.symbol]))
-        now_ns = from_timestamp(answer.quotes[0].updated_at)
+        now_ns = await self._now_ns(market)
         end_ns = now_ns - now_ns % market.interval_ns + market.interval_ns
         width_ns = self._limit * market.interval_ns
         candles: list[Candle] = []
@@ -75,6 +74,15 @@ class CandleSource:
             candles = [*await self.within(market, part), *candles]
             end_ns, width_ns = start_ns, width_ns * _WIDENING
         return candles[-self._limit :]
+
+    async def _now_ns(self, market: Market) -> int:
+        """When something last happened to the instrument, in venue time; 0 before anything did."""
+        request = GetQuotesRequest(venue=market.venue, symbols=[market.symbol])
+        try:
+            (quote,) = (await self._market_data.GetQuotes(request)).quotes
+        except InvalidFields as error:
+            raise NotFound("instrument", market.symbol) from error
+        return from_timestamp(quote.updated_at)
 
 
 def to_bars(candles: Sequence[Candle]) -> Bars:

@@ -14,7 +14,7 @@ from aac.type.v1.market_pb2 import SIDE_BUY, SIDE_SELL, Side
 from aac.type.v1.page_pb2 import PageRequest
 
 from aac_grpc.client.decimals import from_wire, from_wire_optional
-from aac_grpc.client.errors import NotFound
+from aac_grpc.client.errors import InvalidFields, NotFound
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.paging import MAX_PAGE_SIZE, each_page
 from aac_grpc.domain.exposure import Holding, mark
@@ -60,13 +60,21 @@ class Holdings:
         """Returns the price of each symbol that has one."""
         prices = {}
         for start in range(0, len(symbols), _QUOTES_A_CALL):
-            request = GetQuotesRequest(venue=venue, symbols=symbols[start : start + _QUOTES_A_CALL])
-            try:
-                quotes = (await self._market_data.GetQuotes(request)).quotes
-            except NotFound:
-                continue
-            prices.update({quote.symbol: price for quote in quotes if (price := _price(quote)) is not None})
+            for quote in await self._quotes(venue, symbols[start : start + _QUOTES_A_CALL]):
+                if (price := _price(quote)) is not None:
+                    prices[quote.symbol] = price
         return prices
+
+    async def _quotes(self, venue: str, symbols: Sequence[str]) -> Sequence[Quote]:
+        """Asks for quotes, without those of symbols that market-data does not know (yet)."""
+        try:
+            return (await self._market_data.GetQuotes(GetQuotesRequest(venue=venue, symbols=symbols))).quotes
+        except NotFound:
+            return []
+        except InvalidFields as error:
+            unknown = {violation.field for violation in error.violations}
+            known = [symbol for index, symbol in enumerate(symbols) if f"symbols[{index}]" not in unknown]
+            return await self._quotes(venue, known) if 0 < len(known) < len(symbols) else []
 
 
 def _holdings(positions: Iterable[Position], orders: Iterable[Order]) -> list[Holding]:
