@@ -13,10 +13,10 @@ from aac_grpc.backends.errors import BackendError, PortTaken
 
 DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
     {
-        "postgres": 55432,
-        "valkey": 56379,
-        "kafka": 59092,
-        "kafka-controller": 59093,
+        "postgres": 15432,
+        "valkey": 16379,
+        "kafka": 19092,
+        "kafka-controller": 19093,
         "registry": 50060,
         "registry-admin": 8010,
         "api-gateway": 50050,
@@ -33,12 +33,12 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
         "analytics-admin": 8005,
     }
 )
-"""Each listener's port with no offset."""
+"""Each listener's port with no offset. The backends lie below the range that Linux takes local ports of outgoing calls from."""
 
 MAX_OFFSET = 65535 - max(DEFAULT_PORTS.values())
 
 # Linux gives outgoing connections local ports from a range that holds ours: such a hold ends by itself, soon.
-_RETRY_FOR_S = 1.0
+_RETRY_FOR_S = 3.0
 _RETRY_EVERY_S = 0.1
 
 
@@ -92,7 +92,7 @@ def holder_of(port: int) -> str | None:
 
 
 def require_free(ports: Mapping[str, int], host: str = "127.0.0.1") -> None:
-    """Checks that servers could listen on the ports. Blocks for a second when one is held.
+    """Checks that servers could listen on the ports. Blocks for three seconds when one is held.
 
     Args:
         ports: Ports by the name of what is to listen there.

@@ -174,7 +174,7 @@ async def test_a_port_that_is_held_is_named_with_its_holder_and_the_remedy(
     place: Path, supervisor: Supervisor, backends: EmbeddedBackends
 ) -> None:
     (pid,) = (process.pid for process in supervisor.status().processes if process.name == "valkey")
-    expected = rf"port {56379 + OFFSET} \(valkey\) is held by process {pid} \(.*valkey-server.*--port-offset"
+    expected = rf"port {16379 + OFFSET} \(valkey\) is held by process {pid} \(.*valkey-server.*--port-offset"
     with pytest.raises(PortTaken, match=expected):
         async with EmbeddedBackends(StateDirectory(place / "rival"), OFFSET, variables=("REDIS_URL",)):
             pass

@@ -55,7 +55,7 @@ def test_a_sound_machine_passes() -> None:
         ("state directory", {"state_fault": "belongs to another"}, "belongs to another", "AAC_STATE_DIR"),
         ("cache directory", {"cache": replace(PLENTY, free_bytes=0)}, "0 MiB free", "AAC_CACHE_DIR"),
         ("execution", {"environment": replace(PLENTY, noexec=True)}, "/srv/aac", "noexec"),
-        ("ports", {"taken_ports": {"valkey": (56379, "process 7")}}, "56379 (valkey) by process 7", "--port-offset"),
+        ("ports", {"taken_ports": {"valkey": (16379, "process 7")}}, "16379 (valkey) by process 7", "--port-offset"),
     ],
 )
 def test_a_fault_is_named_with_its_remedy(name: str, fault: dict[str, Any], detail: str, remedy: str) -> None:
@@ -66,7 +66,7 @@ def test_a_fault_is_named_with_its_remedy(name: str, fault: dict[str, Any], deta
 
 
 def test_the_ports_of_a_running_installation_are_not_a_fault() -> None:
-    running = replace(SOUND, state_holder=4711, taken_ports={"valkey": (56379, "process 4712")})
+    running = replace(SOUND, state_holder=4711, taken_ports={"valkey": (16379, "process 4712")})
     assert [found for found in diagnose(running) if not found.ok] == []
 
 
