@@ -176,9 +176,10 @@ class EventConsumer:
                 else:
                     fate = "duplicate"
                 metrics.CONSUMED.labels(one.message.topic, fate).inc()
-        for one in incoming:
-            if one.place in parked:
-                await self._dead_letters.divert(one.message, Parked(one.place, one.event_id, parked[one.place]))
+        if later := [one for one in incoming if one.place in parked]:
+            await self._dead_letters.divert(
+                [(one.message, Parked(one.place, one.event_id, parked[one.place])) for one in later]
+            )
 
     async def _claim(self, tx: Transaction, incoming: Sequence[Incoming]) -> set[str]:
         """Notes ids in the inbox; returns those that were not there. Waits for another member that notes the same."""

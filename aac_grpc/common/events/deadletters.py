@@ -1,5 +1,7 @@
 """Dead letters: an event that can't be handled parks its key, so that nothing of that key overtakes it; others flow."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aac_grpc.common.database import Database, Transaction
@@ -38,7 +40,7 @@ class DeadLetters:
         Raises:
             DependencyUnavailable: Kafka or PostgreSQL is away; to be tried again.
         """
-        await self._publish(message, parked)
+        await self._publish([(message, parked)])
         topic, key = parked.place
         await self._database.execute(
             """insert into parked_keys (consumer, topic, key, event_id, reason) values (%s, %s, %s, %s, %s)
@@ -46,20 +48,27 @@ class DeadLetters:
             (self._group, topic, key, parked.event_id, parked.reason),
         )
 
-    async def divert(self, message: ReceivedEvent, parked: Parked) -> None:
-        """Publishes a later message of a parked key.
+    async def divert(self, later: Sequence[tuple[ReceivedEvent, Parked]]) -> None:
+        """Publishes later messages of parked keys, in their order.
 
         Raises:
             DependencyUnavailable: Kafka or PostgreSQL is away; to be tried again.
         """
-        await self._publish(message, parked)
-        topic, key = parked.place
+        await self._publish(later)
+        counts = Counter(parked.place for _, parked in later)
         await self._database.execute(
-            "update parked_keys set events = events + 1 where consumer = %s and topic = %s and key = %s",
-            (self._group, topic, key),
+            """update parked_keys set events = events + more.count
+            from unnest(%s::text[], %s::text[], %s::bigint[]) as more(topic, key, count)
+            where consumer = %s and parked_keys.topic = more.topic and parked_keys.key = more.key""",
+            ([topic for topic, _ in counts], [key for _, key in counts], list(counts.values()), self._group),
         )
 
-    async def _publish(self, message: ReceivedEvent, parked: Parked) -> None:
+    async def _publish(self, messages: Sequence[tuple[ReceivedEvent, Parked]]) -> None:
+        await self._publisher.publish_all([self._dead_letter(message, parked) for message, parked in messages])
+        for _, parked in messages:
+            metrics.CONSUMED.labels(parked.place[0], "parked").inc()
+
+    def _dead_letter(self, message: ReceivedEvent, parked: Parked) -> OutgoingEvent:
         topic, key = parked.place
         headers = {
             **message.headers,
@@ -67,5 +76,4 @@ class DeadLetters:
             "dlq-group": self._group,
             "dlq-origin": f"{topic}/{message.partition}/{message.offset}",
         }
-        await self._publisher.publish_all([OutgoingEvent(dead_letters(topic), key, message.value, headers)], timeout=10)
-        metrics.CONSUMED.labels(topic, "parked").inc()
+        return OutgoingEvent(dead_letters(topic), key, message.value, headers)
