@@ -33,7 +33,7 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
         "analytics-admin": 8005,
     }
 )
-"""Each listener's port with no offset. The backends lie below the range that Linux takes local ports of outgoing calls from."""
+"""Each listener's port with no offset; the backends' lie below the range of local ports of outgoing connections."""
 
 MAX_OFFSET = 65535 - max(DEFAULT_PORTS.values())
 
