@@ -1,4 +1,4 @@
-"""A recorded morning as a command script: takes hit their makers in order, and the top five levels are the recorded ones."""
+"""A recorded morning as a command script: takes hit their makers in order, and each book shown is the recorded one."""
 
 import asyncio
 import csv
@@ -51,7 +51,8 @@ class Follower:
     """A book by price level, built from the venue's committed events alone."""
 
     def __init__(self, service: Caller, venue: str) -> None:
-        self._call = service.stream("FollowMarket", venue_pb2.FollowMarketRequest(venue=venue))
+        request = venue_pb2.FollowMarketRequest(venue=venue)
+        self._call = service._stub.FollowMarket(request, metadata=service._metadata, timeout=1200)
         self._events: list[journal_pb2.VenueEvent] = []
         self._levels: dict[int, dict[int, int]] = {market_pb2.SIDE_BUY: {}, market_pb2.SIDE_SELL: {}}
         self.trades: list[journal_pb2.TradeExecuted] = []
@@ -149,7 +150,7 @@ async def test_the_script_as_flow_hits_every_maker_in_order_and_shows_every_book
     books = recorded_books(shared / "data/lobster")
     service = engine.service()
     await service.CreateVenue(venue_pb2.CreateVenueRequest(venue=VENUE))
-    rows = dict((id(command), row) for command, row in feed_rows(script))
+    rows = {id(command): row for command, row in feed_rows(script)}
     feed = service._stub.Feed(metadata=service._metadata, timeout=100)
 
     async def send() -> None:

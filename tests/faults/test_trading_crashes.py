@@ -176,9 +176,7 @@ async def test_an_engine_killed_at_random_times_loses_and_doubles_nothing(stage:
     await check_ledger(stage)
 
 
-async def test_an_engine_that_was_stopped_by_the_system_must_not_write_any_more(
-    stage: Scene, backends: dict[str, str]
-) -> None:
+async def test_an_engine_that_was_stopped_by_the_system_must_not_write_any_more(stage: Scene) -> None:
     """Its lease ran out, another engine took over, and it wakes up in the middle of its work."""
     stage.engine.start()
     await stage.engine.ready()
@@ -188,10 +186,8 @@ async def test_an_engine_that_was_stopped_by_the_system_must_not_write_any_more(
     trading = asyncio.create_task(first.trade(enough))
     await asyncio.sleep(0.5)
     stage.engine.signal(signal.SIGSTOP)
-    async with scene(stage.installation) as elsewhere:
-        elsewhere.signer = stage.signer
-        other = elsewhere.engine
-        other._environment["AAC_AUTH_ADDRESS"] = stage.engine._environment["AAC_AUTH_ADDRESS"]
+    other = stage.another_engine()
+    try:
         other.start()
         await other.ready()
         second = Client(other.address, stage.signer, "crash", "bob", 2)
@@ -208,6 +204,8 @@ async def test_an_engine_that_was_stopped_by_the_system_must_not_write_any_more(
         first.address = second.address
         await check_clients([first, second])
         await check_ledger(stage)
+    finally:
+        other.kill()
 
 
 def _merged(clients: Sequence[Client], name: str) -> Client:

@@ -163,6 +163,12 @@ class Scene:
     engine: EngineProcess
     signer: mesh.Signer
     installation: Mapping[str, Any]
+    auth_address: str
+    risk_address: str
+
+    def another_engine(self) -> EngineProcess:
+        """An engine on the same state and another port."""
+        return EngineProcess(self.installation, self.auth_address, self.risk_address)
 
     def client(self, account: str, seed: int = 0, venue: str = "crash") -> Client:
         return Client(self.engine.address, self.signer, venue, account, seed)
@@ -180,4 +186,4 @@ async def scene(installation: Mapping[str, Any]) -> AsyncIterator[Scene]:
         risks = await exit_stack.enter_async_context(running(risk.service, installation, auth, **NO_LIMITS))
         engine = EngineProcess(installation, auth.address, risks.address)
         exit_stack.callback(engine.kill)
-        yield Scene(engine, signer, installation)
+        yield Scene(engine, signer, installation, auth.address, risks.address)

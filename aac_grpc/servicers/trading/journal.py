@@ -16,7 +16,8 @@ _FENCE = """
 update leases set batch = %(batch)s, sequence = %(last)s,
     expires_at = clock_timestamp() + make_interval(secs => %(duration)s)
 where venue_id = %(venue_id)s and epoch = %(epoch)s and batch = %(batch)s - 1
-returning batch"""
+returning batch, set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true)"""
+"""Locks, checks and renews the lease. A process that stops now must lose its locks as soon as its lease."""
 
 _JOURNAL = """
 insert into journal (venue_id, batch, lease_epoch, engine_version, first_sequence, last_sequence,
@@ -92,6 +93,7 @@ class Journal:
             "venue_id": self._lease.venue_id,
             "epoch": self._lease.epoch,
             "duration": self._duration_s,
+            "idle_ms": str(int(self._duration_s * 1000)),
             "batch": batch.number,
             "version": ENGINE_VERSION,
             "first": batch.first_sequence,
