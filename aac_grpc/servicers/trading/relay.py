@@ -65,7 +65,9 @@ class KafkaRelay:
             if not rows:
                 return position
             self._news.set()
-            await self._publisher.publish_all([event for row in rows for event in self._events(row["events"])])
+            events = [event for row in rows for event in self._events(row["events"])]
+            # What is queued stays queued while Kafka is away; to give up would only queue the same again.
+            await self._publisher.publish_all(events, timeout=None)
             self._failpoint.reach(AFTER_PUBLISH)
             last: int = rows[-1]["batch"]
             await self._database.execute(
