@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -41,15 +42,16 @@ async def tail(
     watching = session.client.watch_events(
         types=types or (), venue=venue, from_beginning=from_beginning, on_disconnect=say_reconnecting
     )
-    async for update in watching:
-        if isinstance(update, Gap):
-            _say_gap(session, update)
-            continue
-        for event in update.events:
-            if session.json:
-                print_json(event)
-            else:
-                _print_event(event)
+    async with contextlib.aclosing(watching):
+        async for update in watching:
+            if isinstance(update, Gap):
+                _say_gap(session, update)
+                continue
+            for event in update.events:
+                if session.json:
+                    print_json(event)
+                else:
+                    _print_event(event)
 
 
 def _say_gap(session: Session, gap: Gap) -> None:

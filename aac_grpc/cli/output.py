@@ -18,7 +18,16 @@ from rich.table import Table
 from aac_grpc.client.errors import AacError
 from aac_grpc.client.models import Money, Side
 
-console = Console()
+_PIPE_WIDTH = 200
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """The reader of our output has gone: told as such, so that streams close before the process ends."""
+        raise BrokenPipeError
+
+
+console = _Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 Column = tuple[str, Callable[[Any], Any]]
 """Heading, and what a row shows there. Numbers and times are set to the right."""
@@ -74,13 +83,11 @@ def table(rows: Sequence[Any], columns: Sequence[Column]) -> Table:
 
 
 def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
-    """Prints names and values, one a line."""
-    made = Table(box=None, pad_edge=False, show_header=False)
-    made.add_column(style="dim")
-    made.add_column(overflow="fold")
-    for name, value in facts:
-        made.add_row(name, text(value))
-    console.print(made)
+    """Prints names and values, one a line; a long value is not broken, so that it can be copied."""
+    shown = [(name, text(value)) for name, value in facts]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        console.print(f"[dim]{name:<{width}}[/dim]  {value}", soft_wrap=True, highlight=False)
 
 
 def text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -160,27 +161,27 @@ def _print_ready(info: Mapping[str, str], *, as_json: bool) -> None:
     ]
     print_facts((name, escape(value)) for name, value in facts)
     console.print("\nTry, from another terminal:\n")
-    for line in _lines_to_try(info["gateway"], info["symbol"]):
+    for line in _lines_to_try(info["gateway"], info["symbol"] or "SYMBOL"):
         console.print(f"  {line}", style="cyan", markup=False, highlight=False, soft_wrap=True)
     console.print("\nCtrl-C or `aac down` ends it.")
 
 
 def _lines_to_try(gateway: str, symbol: str) -> list[str]:
     """A call each by grpcurl, Python and the command line, which work as they are."""
-    python, aac = sys.executable, _command()
-    target = f" --target {gateway}" if "AAC_STATE_DIR" in os.environ else ""
-    symbol = symbol or "SYMBOL"
-    bearer = f"$({aac} token{target})"
+    aac = _command()
+    bearer = f"$({aac} token)"
     return [
         f'grpcurl -plaintext -H "authorization: Bearer {bearer}" -d \'{{"symbols": ["{symbol}"]}}\''
         f" {gateway} aac.marketdata.v1.MarketDataService/GetQuotes",
-        f'{python} -c "from aac_grpc.client import Client; '
+        f'{sys.executable} -c "from aac_grpc.client import Client; '
         f"print(Client('{gateway}', token='{bearer}').quote('{symbol}'))\"",
-        f"{aac} order place buy 10 {symbol}{target}",
+        f"{aac} order place buy 10 {symbol}",
     ]
 
 
 def _command() -> str:
-    """How this command is called from any directory."""
+    """How this command is called for this installation, from any directory and in any shell."""
     installed = Path(sys.executable).with_name("aac")
-    return str(installed) if installed.exists() else f"{sys.executable} -m aac_grpc.cli"
+    command = str(installed) if installed.exists() else f"{sys.executable} -m aac_grpc.cli"
+    given = os.environ.get("AAC_STATE_DIR")
+    return f"AAC_STATE_DIR={shlex.quote(str(Path(given).absolute()))} {command}" if given else command

@@ -67,7 +67,7 @@ class AsyncClient(TradingCalls, MarketCalls, AnalysisCalls, IdentityCalls, Platf
             ValueError: More than one kind of credential was given, or a user name without a password.
         """
         secure = grpc.ssl_channel_credentials() if tls is True else (tls or None)
-        self._connection = Connection(open_channel(target, credentials=secure), timeout_s=timeout, retry=retry)
+        self._connection = Connection(open_channel(target, credentials=secure), target, timeout_s=timeout, retry=retry)
         self._reconnect = reconnect
         self._connection.credentials = self._credentials(api_key, username, password, token, tokens, on_tokens)
 

@@ -12,7 +12,7 @@ from aac.type.v1.page_pb2 import PageRequest, PageResponse
 from grpc import aio
 
 from aac_grpc.client.credentials import Credentials
-from aac_grpc.client.errors import Unauthenticated, from_rpc_error
+from aac_grpc.client.errors import AacError, Unauthenticated, Unavailable, from_rpc_error
 from aac_grpc.client.retry import NO_RETRY, RetryPolicy, call_with_retry
 
 RequestT = TypeVar("RequestT")
@@ -45,15 +45,19 @@ ListResponseT = TypeVar("ListResponseT", bound=ListResponse)
 class Connection:
     """Makes calls. Every failure is an `AacError`."""
 
-    def __init__(self, channel: aio.Channel, *, timeout_s: float = 10.0, retry: RetryPolicy | None = None) -> None:
+    def __init__(
+        self, channel: aio.Channel, target: str, *, timeout_s: float = 10.0, retry: RetryPolicy | None = None
+    ) -> None:
         """Wraps a channel.
 
         Args:
             channel: Is closed with the connection.
+            target: What it leads to, for people.
             timeout_s: For a call and its retries where the caller says nothing.
             retry: When calls that may be repeated are made again.
         """
         self.channel = channel
+        self._target = target
         self.credentials = Credentials()
         self.timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
@@ -87,13 +91,19 @@ class Connection:
             try:
                 return await method(request, timeout=seconds, metadata=aio.Metadata(*metadata))
             except aio.AioRpcError as error:
-                raise from_rpc_error(error) from None
+                raise self._explain(from_rpc_error(error)) from None
 
         return await call_with_retry(
             lambda seconds: renewing(credentials, lambda: attempt(seconds)),
             timeout_s=self.timeout_s if timeout is None else timeout,
             policy=self._retry if repeatable else NO_RETRY,
         )
+
+    def _explain(self, error: AacError) -> AacError:
+        """Puts gRPC's own words for an absent server into ours; what a server said stays as it is."""
+        if isinstance(error, Unavailable) and not error.request_id:
+            return Unavailable(f"nobody answers at {self._target}: {error.message}")
+        return error
 
     async def stream_metadata(self) -> aio.Metadata:
         """What to send when a stream is opened."""
