@@ -98,20 +98,25 @@ class Exchange:
         if name == DEFAULT_VENUE:
             raise WrongState(f"venue {name!r} can't be removed")
         try:
-            venue = await self.venue(name)
+            await self.venue(name)
         except NotFound:
             return False
-        await self._close(venue, NotFound("venue", name))
+        # Nobody may open it again before its row is gone.
+        async with self._opening[name]:
+            venue = self._open.get(name)
+            if venue is None:
+                return False
+            await self._close(venue, NotFound("venue", name))
+            deleted = await self._table.delete(venue.row.venue_id, venue.lease.epoch)
         self._opening.pop(name, None)
-        return await self._table.delete(venue.row.venue_id, venue.lease.epoch)
+        return deleted
 
     async def all(self) -> Sequence[dict[str, Any]]:
         """Returns the rows of all venues, by id."""
         return await self._table.all()
 
     async def _try_open(self, row: VenueRow) -> OpenVenue | None:
-        lock = self._opening.setdefault(row.name, asyncio.Lock())
-        async with lock:
+        async with self._opening.setdefault(row.name, asyncio.Lock()):
             venue = self._open.get(row.name)
             if venue is not None and not venue.closed:
                 return venue

@@ -1,7 +1,6 @@
 """A venue that this instance writes: its memory, journal, writer, streams and relay, from lease to release."""
 
 import asyncio
-from contextvars import Context
 from dataclasses import dataclass
 
 import structlog
@@ -19,7 +18,7 @@ from aac_grpc.servicers.trading.journal import Journal
 from aac_grpc.servicers.trading.leases import Lease
 from aac_grpc.servicers.trading.live import LiveVenue
 from aac_grpc.servicers.trading.memory import Memory
-from aac_grpc.servicers.trading.recovery import recover, save_snapshot
+from aac_grpc.servicers.trading.recovery import Snapshot, recover, save_snapshot
 from aac_grpc.servicers.trading.relay import KafkaRelay
 from aac_grpc.servicers.trading.risk import RiskCheck
 from aac_grpc.servicers.trading.settings import TradingSettings
@@ -91,15 +90,13 @@ class OpenVenue:
         """Saves a snapshot, if anything happened since the last one. Only once the writer has ended."""
         live = self._memory.live
         if self._memory.is_trusted and live.venue.sequence > self._saved:
-            await save_snapshot(self._means.database, live)
+            await save_snapshot(self._means.database, Snapshot.take(live))
 
     def _start(self) -> None:
-        # Not in the context of the call that opened the venue: its deadline is not the writer's.
-        spawn = Context().run
         tasks, name = self._means.tasks, self.row.name
         self._tasks = [
-            spawn(lambda: tasks.spawn(self._write, name=f"writer of {name}", restart=False)),
-            spawn(lambda: tasks.spawn(self._relay.run, name=f"relay of {name}")),
+            tasks.spawn(self._write, name=f"writer of {name}", restart=False),
+            tasks.spawn(self._relay.run, name=f"relay of {name}"),
         ]
 
     async def _write(self) -> None:
@@ -114,16 +111,16 @@ class OpenVenue:
         self._relay.wake()
         behind = batch.last_sequence - self._saved
         if behind >= self._means.settings.snapshot_events and (self._saving is None or self._saving.done()):
-            self._saving = asyncio.create_task(self._save(batch.live))
+            # Copied now: the next batch may begin before the task does.
+            self._saving = asyncio.create_task(self._save(Snapshot.take(batch.live)))
 
-    async def _save(self, live: LiveVenue) -> None:
-        sequence = live.venue.sequence
+    async def _save(self, snapshot: Snapshot) -> None:
         try:
-            await save_snapshot(self._means.database, live)
+            await save_snapshot(self._means.database, snapshot)
         except AacError as error:
             _log.warning("snapshot failed", venue=self.row.name, error=str(error))
         else:
-            self._saved = sequence
+            self._saved = snapshot.sequence
 
     async def _recover(self) -> LiveVenue:
         return await recover(self._means.database, self.row.venue_id, self.row.name)

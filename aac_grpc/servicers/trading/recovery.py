@@ -5,7 +5,8 @@ import hashlib
 import json
 import zlib
 from collections.abc import AsyncIterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from aac.trading.v1.journal_pb2 import JournalBatch
 
@@ -63,19 +64,31 @@ async def recover(database: Database, venue_id: int, name: str) -> LiveVenue:
     )
 
 
-async def save_snapshot(database: Database, live: LiveVenue) -> None:
-    """Saves a venue's state, between two batches and after the last one's commit. Earlier snapshots are dropped.
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A venue's whole state after one batch."""
 
-    The state is copied before the first await; the rest may take its time.
-    """
-    snapshot = live.venue.snapshot()
+    venue_id: int
+    sequence: int
+    batch: int
+    chain: bytes
+    state: dict[str, Any]
+
+    @classmethod
+    def take(cls, live: LiveVenue) -> Self:
+        """Copies a venue's state. To be called when its last batch is committed and the next one has not begun."""
+        return cls(live.venue_id, live.venue.sequence, live.batch, live.chain, live.venue.snapshot())
+
+
+async def save_snapshot(database: Database, snapshot: Snapshot) -> None:
+    """Saves a snapshot, in its own time; all but the latest ones are dropped."""
     named: dict[str, Any] = {
-        "venue_id": live.venue_id,
-        "sequence": live.venue.sequence,
-        "batch": live.batch,
-        "chain": live.chain,
+        "venue_id": snapshot.venue_id,
+        "sequence": snapshot.sequence,
+        "batch": snapshot.batch,
+        "chain": snapshot.chain,
     }
-    named["hash"], named["state"] = await asyncio.to_thread(_pack, snapshot)
+    named["hash"], named["state"] = await asyncio.to_thread(_pack, snapshot.state)
     async with database.transaction() as tx:
         await tx.execute(
             """insert into snapshots (venue_id, sequence, batch, chain, state_hash, state)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from aac.type.v1 import stream_pb2
 
+from aac_grpc.client.errors import NotFound
 from aac_grpc.common.database import Database
 from aac_grpc.common.streams import Entry, EventTopic, Snapshot, StreamSession, frame
 from aac_grpc.servicers.trading.batch import Batch
@@ -77,7 +78,11 @@ class VenueStreams:
             self._orders[account_id].extend(entries)
 
     async def orders(self, account_id: str, writer: VenueWriter) -> EventTopic:
-        """Returns the topic of an account's orders; it begins with the first one who asks."""
+        """Returns the topic of an account's orders; it begins with the first one who asks.
+
+        Raises:
+            NotFound: The venue has no such account of a user.
+        """
         found = self._orders.get(account_id)
         if found is not None:
             return found
@@ -87,6 +92,8 @@ class VenueStreams:
         found = self._orders.get(account_id)
         if found is not None:
             return found
+        if live.accounts.get(account_id, True):
+            raise NotFound("account", account_id)
 
         async def snapshot() -> Snapshot:
             return await writer.inspect(lambda live: self._open_orders(account_id, live))

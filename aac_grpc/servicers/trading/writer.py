@@ -64,7 +64,7 @@ class VenueWriter:
         self._work = asyncio.Event()
         self._by_key: dict[ClientKey, Pending] = {}
         self._waiting: set[Pending] = set()
-        self._inspections: list[Callable[[], None]] = []
+        self._inspections: list[tuple[Callable[[LiveVenue], Any], asyncio.Future[Any]]] = []
         self._busy = False
         self._closed: Exception | None = None
 
@@ -96,6 +96,9 @@ class VenueWriter:
             self._closed = reason
         for pending in tuple(self._waiting):
             pending.fail(reason)
+        for _, seen in self._inspections:
+            if not seen.done():
+                seen.set_exception(reason)
 
     async def submit(self, request: Request[Answer]) -> Answer:
         """Has a request carried out, and returns its answer once that is committed.
@@ -140,18 +143,11 @@ class VenueWriter:
         """Looks at the venue between two batches, when memory is what is committed. `look` must not change it."""
         if not self._busy and self._memory.is_trusted:
             return look(self._memory.live)
-        seen: asyncio.Future[Seen] = asyncio.get_running_loop().create_future()
-
-        def inspection() -> None:
-            if seen.done():
-                return
-            try:
-                seen.set_result(look(self._memory.live))
-            except Exception as error:
-                seen.set_exception(error)
-
-        self._inspections.append(inspection)
-        return await seen
+        if self._closed is not None:
+            raise self._closed
+        seen: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._inspections.append((look, seen))
+        return cast(Seen, await seen)
 
     def _make_ready(self, pending: Pending) -> None:
         inbox = self._orders if pending.request.weight == 1 else self._feed
@@ -230,10 +226,16 @@ class VenueWriter:
         return pending.judged_in == self._memory.generation
 
     def _inspect(self) -> None:
-        if self._inspections and self._memory.is_trusted:
-            inspections, self._inspections = self._inspections, []
-            for inspection in inspections:
-                inspection()
+        if not self._memory.is_trusted:
+            return
+        inspections, self._inspections = self._inspections, []
+        for look, seen in inspections:
+            if seen.done():
+                continue
+            try:
+                seen.set_result(look(self._memory.live))
+            except Exception as error:
+                seen.set_exception(error)
 
     def _forget(self, pending: Pending) -> None:
         self._waiting.discard(pending)
