@@ -39,6 +39,9 @@ GRACE_S = 0.25
 MARGIN_S = 0.02
 """Work ends this long before the call's own deadline, so that the caller still gets an answer."""
 
+SLOW_S = 1.0
+"""Work that was out of time earlier does not count against the server."""
+
 _GONE = ("08", "57P")
 """SQLSTATE prefixes that say that the server is away or going away."""
 
@@ -219,6 +222,7 @@ class Database:
         """Deadline, breaker, errors and the connection's way back to the pool around one use of the database."""
         self._breaker.check()
         attempt = _Attempt()
+        began = time.monotonic()
         seconds = self._seconds(timeout)
         limit = asyncio.timeout(seconds)
         try:
@@ -232,7 +236,7 @@ class Database:
                     await self._release(attempt)
         except Exception as error:
             mapped = _mapped(error, attempt, limit.expired() or last.expired())
-            self._record(mapped)
+            self._record(mapped, time.monotonic() - began)
             if mapped is error:
                 raise
             raise mapped from error
@@ -247,8 +251,11 @@ class Database:
         own = self._timeout if timeout is None else timeout
         return own if remaining is None else max(0.0, min(own, remaining - MARGIN_S))
 
-    def _record(self, error: Exception) -> None:
-        if isinstance(error, DependencyUnavailable | UnknownOutcome | DeadlineExceeded):
+    def _record(self, error: Exception, seconds: float) -> None:
+        if isinstance(error, DeadlineExceeded | CommitUnknown) and seconds < SLOW_S:
+            # A caller in such a hurry says nothing about the server.
+            self._breaker.abandoned()
+        elif isinstance(error, DependencyUnavailable | UnknownOutcome | DeadlineExceeded):
             self._breaker.failed()
         else:
             self._breaker.succeeded()

@@ -140,6 +140,14 @@ async def test_a_pool_with_all_connections_busy_says_overloaded(
         await narrow.close()
 
 
+async def test_callers_in_a_hurry_do_not_shut_the_others_out(database: Database) -> None:
+    for _ in range(10):
+        with pytest.raises(DeadlineExceeded):
+            async with database.transaction(timeout=0.02) as tx:
+                await tx.execute("select pg_sleep(1)")
+    assert await count(database) == 0
+
+
 async def test_errors_of_sql_reach_the_caller_as_they_are(database: Database) -> None:
     for _ in range(10):
         with pytest.raises(psycopg.errors.UndefinedTable):

@@ -161,7 +161,8 @@ class StreamSession:
                         yield encoded
                     elif subscription.active and subscription.pending:
                         for encoded in await subscription.recover():
-                            yield encoded
+                            if subscription.active:
+                                yield encoded
                         subscription.wake()
                 else:
                     await self._news()
