@@ -146,25 +146,10 @@ def test_rows_of_orders_are_the_users_orders_as_the_venue_has_them(seed: int) ->
     by_id = {row["order_id"]: row for row in rows}
     assert all(row["account_id"] in ("alice", "bob") for row in rows)
     resting = {order.order_id: order for name in ("alice", "bob") for order in live.venue.open_orders(name)}
-    assert resting
     assert {row["order_id"] for row in rows if row["state"] == order_pb2.ORDER_STATE_OPEN} == set(resting)
+    fields = ("price", "leaves", "filled", "quantity", "filled_value", "created_ns")
     for order_id, order in resting.items():
-        row = by_id[order_id]
-        assert (
-            row["price"],
-            row["leaves"],
-            row["filled"],
-            row["quantity"],
-            row["filled_value"],
-            row["created_ns"],
-        ) == (
-            order.price,
-            order.leaves,
-            order.filled,
-            order.quantity,
-            order.filled_value,
-            order.created_ns,
-        )
+        assert [by_id[order_id][name] for name in fields] == [getattr(order, name) for name in fields]
     done = [row for row in rows if row["state"] != order_pb2.ORDER_STATE_OPEN]
     assert all(row["leaves"] == 0 for row in done)
 
