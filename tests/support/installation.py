@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from aac.auth.v1.auth_pb2 import IssueServiceTokenRequest
+from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
+from grpc import aio
 
 from aac_grpc.backends.ports import DEFAULT_PORTS, MAX_OFFSET, is_free, port_of
 from aac_grpc.client import AsyncClient
@@ -145,11 +148,20 @@ class Installation:
         users: dict[str, str] = json.loads((self.state / "credentials.json").read_text())["users"]
         return users
 
-    @cached_property
+    def secret(self, name: str) -> str:
+        """A secret of the installation."""
+        secrets: dict[str, str] = json.loads((self.state / "secrets.json").read_text())
+        return secrets[name]
+
+    @property
     def mesh_secret(self) -> str:
         """What services' own secrets derive from."""
-        secrets: dict[str, str] = json.loads((self.state / "secrets.json").read_text())
-        return secrets["mesh"]
+        return self.secret("mesh_secret")
+
+    @property
+    def database_url(self) -> str:
+        """The embedded PostgreSQL, as its owner."""
+        return f"postgresql://aac:{self.secret('postgres_password')}@{self.address('postgres')}/aac"
 
     def client(self, username: str, password: str | None = None, **options: Any) -> AsyncClient:
         """A client of the gateway, as one of the first users or another one."""
@@ -162,6 +174,15 @@ class Installation:
             auth_address=self.address("auth-service"),
             trading_address=self.address("trading-engine"),
         )
+
+    async def service_token(self, service: str = FEED) -> str:
+        """An access token of a service of this mesh."""
+        secret = derive_service_secret(self.mesh_secret, service)
+        async with aio.insecure_channel(self.address("auth-service")) as channel:
+            request = IssueServiceTokenRequest(service=service, secret=secret)
+            response = await AuthServiceStub(channel).IssueServiceToken(request, timeout=10)
+        token: str = response.access_token
+        return token
 
     def pid(self, service: str) -> int | None:
         """The process of a service, found by the port that it listens on."""
@@ -200,9 +221,10 @@ async def new_installation(
     """An installation that is not started yet; what still runs of it at the end is ended."""
     # Not under pytest's own folder, which is closed to the account that PostgreSQL drops to.
     with tempfile.TemporaryDirectory(prefix="aac-e2e-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o755)
-        installation = Installation(folder, free_offset(), environment=environment, prefix=prefix, checkout=checkout)
+        os.chmod(name, 0o755)
+        installation = Installation(
+            Path(name), free_offset(), environment=environment, prefix=prefix, checkout=checkout
+        )
         try:
             yield installation
         finally:
