@@ -17,7 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "down": ("installation", "Stop what `aac up` started."),
     "status": ("installation", "What runs, and since when."),
     "doctor": ("installation", "What is wrong with this machine, and how to mend it."),
-    "serve": ("serve", "Run the process of one service."),
+    "serve": ("serving", "Run the process of one service."),
     "login": ("login", "Sign in, and keep the session."),
     "logout": ("login", "End the session."),
     "token": ("login", "Print an access token, for other tools."),

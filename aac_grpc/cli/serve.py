@@ -1,13 +1,9 @@
-"""`aac serve NAME`: one process of the platform. `python -m aac_grpc.cli.serve NAME` is the same, and starts faster."""
+"""One process of the platform: `python -m aac_grpc.cli.serve NAME`, as `aac serve NAME` but faster to start."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import typer
 
 SERVICES = {
     "api-gateway": "aac_grpc.servicers.gateway",
@@ -20,19 +16,6 @@ SERVICES = {
 }
 """Packages that hold a service's composition."""
 FEED = "feed"
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the command."""
-    from typing import Annotated
-
-    names = ", ".join((*SERVICES, FEED))
-
-    def serve(name: Annotated[str, typer.Argument(help=f"One of {names}.")]) -> None:
-        """Run the process of one service, told by its environment (docs/configuration.md), until it is stopped."""
-        run(name)
-
-    app.command()(serve)
 
 
 def run(name: str) -> None:

@@ -1,0 +1,137 @@
+"""The command line without a platform: help, usage, errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from aac_grpc.cli.app import COMMANDS, build, run
+from aac_grpc.cli.failures import explain
+from aac_grpc.cli.market import parse_interval
+from aac_grpc.cli.up import parse_speed
+from aac_grpc.client.errors import InvalidField, Unavailable
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    """Runs `aac` as a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "aac_grpc.cli", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def all_commands() -> dict[str, Any]:
+    """Every command and subcommand by its words."""
+    found: dict[str, Any] = {}
+    for name in COMMANDS:
+        made: Any = typer.main.get_command(build(name))
+        one = made.commands[name]
+        for inner, sub in getattr(one, "commands", {"": one}).items():
+            found[f"{name} {inner}".strip()] = sub
+    return found
+
+
+ALL = all_commands()
+
+
+def test_help_names_every_command_and_imports_none_of_them() -> None:
+    program = (
+        "import sys; from aac_grpc.cli.app import run\n"
+        "try: run(['--help'])\n"
+        "except SystemExit: print('imported', *sorted({'grpc', 'psycopg', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    for name in COMMANDS:
+        assert f" {name} " in done.stdout
+    assert done.stdout.rstrip().endswith("imported")
+
+
+@pytest.mark.parametrize("words", [words for words in ALL if words != "serve"])
+def test_every_command_prints_json_where_it_is_asked_to(words: str) -> None:
+    assert "--json" in [option for parameter in ALL[words].params for option in parameter.opts]
+
+
+@pytest.mark.parametrize("words", list(ALL))
+def test_every_command_and_every_option_says_what_it_does(words: str) -> None:
+    assert ALL[words].help, words
+    for parameter in ALL[words].params:
+        assert getattr(parameter, "help", None), f"{words}: {parameter.name}"
+
+
+def test_wrong_usage_ends_with_two() -> None:
+    assert command("quote", "--nope")[0] == 2
+    assert command("nope")[0] == 2
+
+
+def test_a_number_that_is_none_is_wrong_usage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        run(["order", "place", "buy", "ten", "GOOG", "--target", "127.0.0.1:1"])
+    assert ended.value.code == 2
+
+
+def test_nobody_there_is_a_sentence_and_ends_with_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("AAC_STATE_DIR", str(tmp_path / "state"))
+    code, _, said = command("status", "--json")
+    assert (code, said) == (1, "")
+
+
+def test_an_error_names_its_fields_and_the_request(capsys: pytest.CaptureFixture[str]) -> None:
+    error = InvalidField("price", "is not a multiple of the tick size 0.01")
+    error.request_id = "abc123"
+    assert explain(error, as_json=False) == 1
+    said = capsys.readouterr().err
+    assert "✗ Invalid price" in said
+    assert "price: is not a multiple of the tick size 0.01" in said
+    assert "request id abc123" in said
+
+
+def test_an_error_for_programs_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    assert explain(InvalidField("price", "is off tick"), as_json=True) == 1
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert (error["code"], error["reason"]) == ("INVALID_ARGUMENT", "INVALID_FIELDS")
+    assert error["fields"] == [{"field": "price", "description": "is off tick"}]
+
+
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(KeyError):
+        explain(KeyError("bug"), as_json=False)
+
+
+def test_an_error_never_holds_markup_of_the_servers(capsys: pytest.CaptureFixture[str]) -> None:
+    explain(Unavailable("[bold]x[/nope]"), as_json=False)
+    assert "[bold]x[/nope]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "length"),
+    [
+        ("30s", timedelta(seconds=30)),
+        ("5m", timedelta(minutes=5)),
+        ("1h", timedelta(hours=1)),
+        ("1d", timedelta(days=1)),
+    ],
+)
+def test_intervals_are_numbers_with_a_unit(text: str, length: timedelta) -> None:
+    assert parse_interval(text) == length
+
+
+@pytest.mark.parametrize("text", ["", "5", "m", "0s", "-1m", "1.5h", "1w"])
+def test_other_intervals_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="write 30s"):
+        parse_interval(text)
+
+
+def test_a_speed_is_a_factor_or_max() -> None:
+    assert (parse_speed("10"), parse_speed("0.5"), parse_speed("max")) == (10, 0.5, 0)
+    for text in ("0", "-1", "fast", ""):
+        with pytest.raises(ValueError, match="or max"):
+            parse_speed(text)

@@ -1,0 +1,113 @@
+"""What each process of an installation is told: where the others are, its own secret, and nothing of the others'."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aac_grpc.backends.spec import ProcessSpec
+from aac_grpc.backends.state import StateDirectory
+from aac_grpc.common.identity import derive_service_secret
+from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.platform.composition import SERVICES, WITH_SCHEMA, Platform
+from aac_grpc.platform.flow import Flow, choose_flow
+
+URLS = {"DATABASE_URL": "postgresql://x", "REDIS_URL": "redis://x", "KAFKA_BOOTSTRAP_SERVERS": "x:1"}
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    state = StateDirectory(tmp_path / "state")
+    state.create()
+    corners = {service: f"postgresql://{service}" for service in WITH_SCHEMA}
+    return Platform(state, 100, URLS, corners, ("postgres", "valkey", "kafka"), Flow("a simulator", 10, None))
+
+
+@pytest.fixture
+def processes(platform: Platform) -> dict[str, ProcessSpec]:
+    return {process.name: process for process in platform.processes()}
+
+
+def test_only_auth_service_and_the_registry_know_the_mesh_secret(
+    platform: Platform, processes: dict[str, ProcessSpec]
+) -> None:
+    knowing = {name for name, process in processes.items() if platform.mesh_secret in process.env.values()}
+    assert knowing == {"auth-service", "registry"}
+
+
+def test_each_process_has_its_own_secret(platform: Platform, processes: dict[str, ProcessSpec]) -> None:
+    for name, process in processes.items():
+        assert process.env["AAC_SERVICE_SECRET"] == derive_service_secret(platform.mesh_secret, name)
+    assert len({process.env["AAC_SERVICE_SECRET"] for process in processes.values()}) == len(processes)
+
+
+def test_each_service_enters_its_own_corner_of_the_database(processes: dict[str, ProcessSpec]) -> None:
+    for service in WITH_SCHEMA:
+        assert processes[service].env["DATABASE_URL"] == f"postgresql://{service}"
+
+
+def test_passwords_of_people_are_known_to_auth_service_alone(
+    platform: Platform, processes: dict[str, ProcessSpec]
+) -> None:
+    passwords = {platform.password("admin"), platform.password("demo")}
+    assert len(passwords) == 2
+    knowing = {name for name, process in processes.items() if passwords & set(process.env.values())}
+    assert knowing == {"auth-service"}
+
+
+def test_secrets_of_the_users_environment_reach_nobody_they_are_not_for(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AAC_MESH_SECRET", "the mesh's")
+    monkeypatch.setenv("AAC_SERVICE_SECRET", "somebody's")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a cloud's")
+    for process in platform.processes():
+        assert "a cloud's" not in process.env.values()
+        assert process.env["AAC_SERVICE_SECRET"] != "somebody's"
+        assert ("the mesh's" in process.env.values()) == (process.name in {"auth-service", "registry"})
+
+
+def test_every_process_knows_where_every_service_is(platform: Platform, processes: dict[str, ProcessSpec]) -> None:
+    for process in processes.values():
+        for variable, value in process.env.items():
+            if variable.startswith("AAC_") and variable.endswith("_ADDRESS"):
+                assert value in {platform.address(service) for service in SERVICES}
+    assert platform.address("api-gateway") == "127.0.0.1:50150"
+    settings = {name for name in ServiceSettings.model_fields if name.endswith("_address")} - {"advertised_address"}
+    assert {f"AAC_{name.upper()}" for name in settings} <= set(processes["feed"].env)
+
+
+def test_the_gateway_starts_last_and_stops_first(processes: dict[str, ProcessSpec]) -> None:
+    assert set(processes["api-gateway"].depends_on) == set(SERVICES) - {"api-gateway"}
+    assert processes["registry"].depends_on == ("postgres", "valkey", "kafka")
+
+
+def test_without_flow_there_is_no_feeder(platform: Platform) -> None:
+    quiet = Platform(platform.state, 0, URLS, {}, (), None)
+    assert {process.name for process in quiet.processes()} == set(SERVICES)
+
+
+def test_a_process_finds_our_packages_from_any_directory(processes: dict[str, ProcessSpec], tmp_path: Path) -> None:
+    program = "import aac_grpc.cli.serve, aac.trading.v1.trading_pb2"
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=dict(processes["registry"].env), check=True, timeout=60
+    )
+
+
+def test_the_flow_says_which_one_runs(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAC_SHARED", str(shared))
+    recorded = choose_flow(None, 10)
+    assert recorded.title == "recorded day GOOG 2012-06-21 (LOBSTER, 10 levels), 10 times as fast as recorded"
+    monkeypatch.setenv("AAC_SHARED", str(shared / "nowhere"))
+    simulated = choose_flow(None, 0)
+    assert simulated.day is None
+    assert "simulator" in simulated.title
+    assert "as fast as it can" in simulated.title
+
+
+def test_a_day_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        choose_flow(tmp_path / "nothing.zip", 10)
