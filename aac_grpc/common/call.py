@@ -67,6 +67,7 @@ class Call:
         ended: Nothing more will happen in it.
         received: Messages that came in.
         sent: Messages that went out.
+        writing: A message is being written.
     """
 
     __slots__ = (
@@ -75,6 +76,7 @@ class Call:
         "_ending",
         "_expired",
         "_expiry",
+        "_interrupted",
         "_slot",
         "_task",
         "code",
@@ -90,6 +92,7 @@ class Call:
         "sent",
         "started_at",
         "trailers",
+        "writing",
     )
 
     def __init__(
@@ -114,12 +117,14 @@ class Call:
         self.ended = False
         self.received = 0
         self.sent = 0
+        self.writing = False
         self._task = asyncio.current_task()
         self._expiry = expiry
         self._slot: set[Any] | None = None
         self._end_at = float("inf")
         self._ending: Callable[[], AacError] = DeadlineExceeded
         self._expired = False
+        self._interrupted = False
         self._drain_callbacks: list[Callable[[], None]] | None = None
 
     @property
@@ -182,10 +187,21 @@ class Call:
         self._slot = self._expiry.add(self, when)
 
     def expire(self) -> None:
-        """Interrupts the handler: its time is over."""
-        if not self.ended and not self._expired and self._task is not None:
-            self._expired = True
+        """Interrupts the handler: its time is over.
+
+        A write is left to end first: one that is cancelled stays under way in gRPC, which then takes no status.
+        """
+        if self.ended or self._interrupted:
+            return
+        self._expired = True
+        if not self.writing and self._task is not None:
+            self._interrupted = True
             self._task.cancel()
+
+    @property
+    def expired(self) -> bool:
+        """Its time is over, though the handler may not have noticed yet."""
+        return self._expired
 
     def finish(self) -> None:
         """The handler has returned or raised: it can't be interrupted any more."""
@@ -195,9 +211,10 @@ class Call:
 
     def interruption(self) -> AacError | None:
         """The error that the handler was interrupted with; None where it was not, or was cancelled from outside too."""
-        if not self._expired or self._task is None or self._task.uncancel():
+        if not self._expired or self._task is None:
             return None
-        return self._ending()
+        canceled = self._task.uncancel() if self._interrupted else self._task.cancelling()
+        return None if canceled else self._ending()
 
 
 ANONYMOUS = Principal(subject="")

@@ -15,7 +15,7 @@ from typing import Any
 import grpc
 from grpc_tools import protoc
 
-from aac_grpc.client.errors import NotFound
+from aac_grpc.client.errors import Draining, NotFound
 from aac_grpc.common.call import current_call
 from aac_grpc.common.encoded import Encoded
 from aac_grpc.common.servicer import Servicer
@@ -109,6 +109,8 @@ class PingServicer(Servicer, ping_pb2_grpc.PingServiceServicer):
                 raise RuntimeError("the password is hunter2")
             case "missing":
                 raise NotFound("thing", "x")
+            case "terminate":
+                asyncio.get_running_loop().call_soon(current_call().terminate, Draining())
             case "sleep":
                 await asyncio.sleep(30)
             case "abort":

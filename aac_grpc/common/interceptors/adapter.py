@@ -148,7 +148,7 @@ class MethodAdapter:
             return
         async with aclosing(handling):
             async for response in handling:
-                await context.write(self._give(call, response))
+                await self.send(call, response)
 
     async def _messages(self, call: Call, raw_messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
         async for raw in raw_messages:
@@ -164,7 +164,14 @@ class MethodAdapter:
 
     async def send(self, call: Call, response: Any) -> None:
         """Writes one message of a stream."""
-        await call.context.write(self._give(call, response))
+        data = self._give(call, response)
+        call.writing = True
+        try:
+            await call.context.write(data)
+        finally:
+            call.writing = False
+        if call.expired:
+            raise asyncio.CancelledError
 
     async def _take(self, call: Call, raw: bytes) -> Any:
         if len(raw) > self._limit:
