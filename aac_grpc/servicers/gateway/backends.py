@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Collection
-from typing import Any
-
-from grpc import aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from aac_grpc.common.channel import Target
 from aac_grpc.common.health import Health
+from aac_grpc.common.remote_health import watch_serving
 
 _PAUSE_S = 0.5
 
@@ -38,19 +34,10 @@ class BackendHealth:
                 break
         self._tell(False)
         while True:
-            with contextlib.suppress(aio.AioRpcError):
-                await self._watch()
+            async for serving in watch_serving(self._target):
+                self._tell(serving)
             self._tell(False)
             await asyncio.sleep(_PAUSE_S)
-
-    async def _watch(self) -> None:
-        stub: Any = health_pb2_grpc.HealthStub(self._target.channel)
-        watching = stub.Watch(health_pb2.HealthCheckRequest(), wait_for_ready=True)
-        try:
-            while (response := await watching.read()) is not aio.EOF:
-                self._tell(response.status == health_pb2.HealthCheckResponse.SERVING)
-        finally:
-            watching.cancel()
 
     def _tell(self, serving: bool) -> None:
         if any(self._health.serving.get(name) is not serving for name in self._names):
