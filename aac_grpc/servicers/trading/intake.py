@@ -21,6 +21,8 @@ _log = structlog.get_logger(__name__)
 
 LOOK_UP_LIMIT = 1000
 """Requests whose keys are looked up at once."""
+PACE_S = 0.005
+"""How long a look-up may wait for others to share it."""
 
 
 class Intake:
@@ -37,6 +39,8 @@ class Intake:
         """Works until cancelled."""
         while True:
             await self.inbox.filled()
+            # While risk has its hands full, more gathers for one look-up; a cancel is not held up by that.
+            await self._to_judge.emptied(PACE_S)
             arrived = self.inbox.pop(LOOK_UP_LIMIT)
             await self._memory.trusted()
             try:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf.message import Message
@@ -71,6 +72,8 @@ class Inbox:
     def __init__(self) -> None:
         self._items: deque[Pending] = deque()
         self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._emptied.set()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -80,6 +83,7 @@ class Inbox:
         self._items.extend(items)
         if self._items:
             self._filled.set()
+            self._emptied.clear()
 
     def pop(self, limit: int) -> list[Pending]:
         """Takes what is there, until its weight is `limit` or more."""
@@ -90,8 +94,15 @@ class Inbox:
             weight += taken[-1].request.weight
         if not self._items:
             self._filled.clear()
+            self._emptied.set()
         return taken
 
     async def filled(self) -> None:
         """Waits until there is something."""
         await self._filled.wait()
+
+    async def emptied(self, timeout_s: float) -> None:
+        """Waits until nothing is left, at most `timeout_s` seconds."""
+        if not self._emptied.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), timeout_s)
