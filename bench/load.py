@@ -1,4 +1,4 @@
-"""Load: callers that wait for their answers (closed loop), or calls that come at a rate, answered or not (open loop)."""
+"""Load: callers that wait for their answers (closed loop), or calls at a steady rate, answered or not (open loop)."""
 
 import asyncio
 import time

@@ -81,9 +81,9 @@ def to_row(pairs: list[tuple[float, float]], calls: int) -> Row:
         ratio=middle,
         detail=f"ratio = bare / ours, median of {len(pairs)} interleaved pairs of {calls} calls each,"
         f" quartiles {low:.3f} to {high:.3f}; {CALLERS} callers in a closed loop on {CHANNELS} connections; GetQuotes"
-        " by the same handler in two processes on uvloop: grpc.aio alone, and our server with its whole chain (recovery,"
-        " metrics, access log, deadline, authentication by EdDSA JWT through the verified-token cache, authorization,"
-        " local rate limit, breaker, validation)",
+        " by the same handler in two processes on uvloop: grpc.aio alone, and our server with its whole chain"
+        " (recovery, metrics, access log, deadline, authentication by EdDSA JWT through the verified-token cache,"
+        " authorization, local rate limit, breaker, validation)",
     )
 
 

@@ -47,6 +47,7 @@ class VenueFollower:
         self._tasks = tasks
         self._keeper: TradeKeeper | None = None
         self._shown: VenueMarkets | None = None
+        self._complaint = ""
         self._moved = asyncio.Event()
         self._listeners: dict[Listener, None] = {}
         self._running: list[Task] = []
@@ -156,7 +157,10 @@ class VenueFollower:
         self._tell()
 
     async def _pause(self, error: Exception) -> None:
-        _log.warning("venue is not followed", venue=self.venue, error=str(error) or type(error).__name__)
+        complaint = str(error) or type(error).__name__
+        if complaint != self._complaint:  # Said once, however often it is tried again.
+            self._complaint = complaint
+            _log.warning("venue is not followed", venue=self.venue, error=complaint)
         await asyncio.sleep(RETRY_S)
 
     def _tell(self) -> None:
@@ -202,6 +206,7 @@ class VenueFollower:
         """Tells those who listen once other markets are current."""
         if markets.caught_up and markets is not self._shown:
             self._shown = markets
+            self._complaint = ""
             self._move()
             self._tell()
 

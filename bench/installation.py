@@ -1,0 +1,149 @@
+"""The platform as users run it, by its command, with a state directory and ports of its own."""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from aac_grpc.backends.control import read_status
+from aac_grpc.backends.ports import DEFAULT_PORTS, MAX_OFFSET, is_free
+from aac_grpc.backends.state import StateDirectory
+from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.platform.composition import Platform
+from bench.machine import ROOT
+from bench.processes import cpu_seconds
+
+FIRST_OFFSET = 2300
+UP_WITHIN_S = 300.0
+DOWN_WITHIN_S = 120.0
+BACKENDS = ("DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "ENVIRONMENT")
+
+
+class Installation:
+    """One platform."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str]) -> None:
+        """Describes a platform; `up` starts it.
+
+        Args:
+            folder: Holds its state.
+            settings: Environment of its processes, on top of what everyone has.
+        """
+        self._state = StateDirectory(folder / "state")
+        self._offset = free_offset()
+        kept = {name: value for name, value in os.environ.items() if name not in BACKENDS and _is_ours(name)}
+        self._environment = {**kept, "AAC_STATE_DIR": str(self._state.path), **settings}
+
+    async def up(self, *options: str) -> tuple[float, dict[str, Any]]:
+        """Starts it with `aac up`; returns the seconds until it was ready, and what the command says.
+
+        Raises:
+            RuntimeError: It did not start.
+        """
+        began = time.perf_counter()
+        command = ("up", "--detach", "--json", "--port-offset", str(self._offset), *options)
+        output = await self._aac(*command, within=UP_WITHIN_S)
+        return time.perf_counter() - began, json.loads(output)
+
+    async def down(self) -> None:
+        """Stops it with `aac down`."""
+        await self._aac("down", "--json", within=DOWN_WITHIN_S)
+
+    def parts(self) -> dict[str, list[psutil.Process]]:
+        """Its processes by what of the platform they are: the supervisor and everything below it.
+
+        Raises:
+            RuntimeError: It does not run.
+        """
+        status = read_status(self._state)
+        if status is None:
+            raise RuntimeError("the platform does not run")
+        supervisor = psutil.Process(status.pid)
+        parts: dict[str, list[psutil.Process]] = {"supervisor": [supervisor]}
+        for started in supervisor.children():
+            name = next((one.name for one in status.processes if one.pid == started.pid), "others")
+            parts.setdefault(name, []).extend([started, *started.children(recursive=True)])
+        return parts
+
+    def cpu_by_part(self) -> dict[str, float]:
+        """CPU seconds that each part has used so far."""
+        return {
+            name: sum(map(cpu_seconds, (process.pid for process in processes)))
+            for name, processes in self.parts().items()
+        }
+
+    @property
+    def platform(self) -> Platform:
+        """Addresses, secrets and passwords."""
+        return Platform(self._state, self._offset, {}, {}, (), None)
+
+    def mesh_settings(self, service: str) -> ServiceSettings:
+        """Settings with which a process is a service of this mesh."""
+        platform = self.platform
+        return ServiceSettings(
+            service_secret=platform.service_secret(service),  # type: ignore[arg-type]  # pydantic wraps it
+            auth_address=platform.address("auth-service"),
+            trading_address=platform.address("trading-engine"),
+        )
+
+    async def _aac(self, *arguments: str, within: float) -> str:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "aac_grpc.cli",
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=self._environment,
+            cwd=ROOT,
+        )
+        try:
+            async with asyncio.timeout(within):
+                output, errors = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise RuntimeError(f"aac {arguments[0]} failed: {(output + errors).decode(errors='replace')[-1000:]}")
+        return output.decode()
+
+
+@asynccontextmanager
+async def new_installation(settings: Mapping[str, str] | None = None) -> AsyncIterator[Installation]:
+    """An installation that is not started yet. It is stopped and removed at the end."""
+    with folder_for_all() as folder:
+        installation = Installation(folder, settings or {})
+        try:
+            yield installation
+        finally:
+            await installation.down()
+
+
+@contextmanager
+def folder_for_all() -> Iterator[Path]:
+    """A temporary folder that PostgreSQL's account can enter, which is not the one that made it."""
+    with tempfile.TemporaryDirectory(prefix="aac-bench-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def free_offset() -> int:
+    """An offset at which every port of the platform is free."""
+    spread = MAX_OFFSET - FIRST_OFFSET
+    candidates = (FIRST_OFFSET + (os.getpid() * 17 + step * 41) % spread for step in range(spread))
+    return next(offset for offset in candidates if all(is_free(port + offset) for port in DEFAULT_PORTS.values()))
+
+
+def _is_ours(name: str) -> bool:
+    """Keeps what is of the machine, and of the platform only where its caches and recordings are."""
+    return not name.startswith("AAC_") or name in ("AAC_CACHE_DIR", "AAC_SHARED")
