@@ -12,8 +12,6 @@ from aac.type.v1.stream_pb2 import ResumePoint, StreamHeader
 EntryT = TypeVar("EntryT")
 
 _STATE_TOPICS = frozenset({stream_pb2.TOPIC_QUOTES})
-# Filters, and the broker itself, leave holes among the offsets of domain events.
-_SKIPPING_TOPICS = _STATE_TOPICS | {stream_pb2.TOPIC_EVENTS}
 _OF_A_KEY = frozenset({stream_pb2.FRAME_KIND_SNAPSHOT, stream_pb2.FRAME_KIND_UPDATE, stream_pb2.FRAME_KIND_GAP})
 
 
@@ -66,7 +64,7 @@ class Position(Generic[EntryT]):
 
         Args:
             header: Its header.
-            entries: What it carries; in an UPDATE one entry a sequence, the last one's is the header's.
+            entries: What it carries; an UPDATE has at most one entry a sequence that it covers.
         """
         match header.kind:
             case stream_pb2.FRAME_KIND_SNAPSHOT:
@@ -96,12 +94,12 @@ class Position(Generic[EntryT]):
             return Step(entries)
         if epoch != header.epoch:
             return Step(entries, missed=Missed(0, 0), announced=False)
-        if self.topic in _SKIPPING_TOPICS:
-            return Step(entries)
-        first = header.sequence - len(entries) + 1
+        first = header.first_sequence
         if first > last + 1:
             return Step(entries, missed=Missed(last + 1, first - 1), announced=False)
-        return Step(entries[last + 1 - first :])
+        # Only a frame with an entry for each of its sequences can be cut where it repeats what we have.
+        whole = len(entries) == header.sequence - first + 1
+        return Step(entries[last + 1 - first :] if whole else entries)
 
     def _move(self, header: StreamHeader) -> None:
         self.epoch, self.sequence = header.epoch, header.sequence

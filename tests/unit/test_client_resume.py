@@ -20,7 +20,12 @@ UPDATE, SNAPSHOT, GAP = stream_pb2.FRAME_KIND_UPDATE, stream_pb2.FRAME_KIND_SNAP
 
 
 def header(kind: int, sequence: int, epoch: int = 1, first: int = 0, last: int = 0) -> StreamHeader:
-    return StreamHeader(kind=kind, sequence=sequence, epoch=epoch, gap_first=first, gap_last=last)  # type: ignore[arg-type]
+    made = StreamHeader(kind=kind, sequence=sequence, epoch=epoch, gap_last=last)  # type: ignore[arg-type]
+    if kind == UPDATE:
+        made.first_sequence = first or sequence
+    else:
+        made.gap_first = first
+    return made
 
 
 def entries(first: int, last: int) -> list[int]:
@@ -34,7 +39,7 @@ def at(topic: int, sequence: int, epoch: int = 1) -> Position[int]:
 def test_the_first_frame_is_taken_whole() -> None:
     position: Position[int] = Position(TRADES)
     assert position.resume_point("GOOG") is None
-    assert position.advance(header(UPDATE, 7), entries(5, 7)).fresh == [5, 6, 7]
+    assert position.advance(header(UPDATE, 7, first=5), entries(5, 7)).fresh == [5, 6, 7]
     point = position.resume_point("GOOG")
     assert point is not None
     assert (point.key, point.topic, point.epoch, point.sequence) == ("GOOG", TRADES, 1, 7)
@@ -42,12 +47,16 @@ def test_the_first_frame_is_taken_whole() -> None:
 
 def test_what_came_before_is_dropped_and_the_rest_is_kept() -> None:
     position = at(TRADES, 6)
-    assert position.advance(header(UPDATE, 6), entries(4, 6)) == Step()
-    assert position.advance(header(UPDATE, 9), entries(5, 9)).fresh == [7, 8, 9]
+    assert position.advance(header(UPDATE, 6, first=4), entries(4, 6)) == Step()
+    assert position.advance(header(UPDATE, 9, first=5), entries(5, 9)).fresh == [7, 8, 9]
+
+
+def test_a_frame_may_cover_events_that_carry_nothing() -> None:
+    assert at(TRADES, 6).advance(header(UPDATE, 9, first=7), [9]) == Step([9])
 
 
 def test_a_hole_is_told_with_its_ends() -> None:
-    step = at(DEPTH, 6).advance(header(UPDATE, 10), entries(9, 10))
+    step = at(DEPTH, 6).advance(header(UPDATE, 10, first=9), entries(9, 10))
     assert (step.fresh, step.missed, step.announced) == ([9, 10], Missed(7, 8), False)
 
 
@@ -59,7 +68,7 @@ def test_an_announced_gap_moves_the_position() -> None:
 
 
 def test_a_new_numbering_is_told_without_numbers() -> None:
-    step = at(TRADES, 6).advance(header(UPDATE, 2, epoch=2), entries(1, 2))
+    step = at(TRADES, 6).advance(header(UPDATE, 2, epoch=2, first=1), entries(1, 2))
     assert (step.fresh, step.missed) == ([1, 2], Missed(0, 0))
 
 
@@ -70,7 +79,7 @@ def test_a_quote_may_skip_sequences() -> None:
 
 
 def test_offsets_of_domain_events_may_have_holes() -> None:
-    assert at(EVENTS, 6).advance(header(UPDATE, 30), [9, 30]) == Step([9, 30])
+    assert at(EVENTS, 6).advance(header(UPDATE, 30, first=7), [9, 30]) == Step([9, 30])
 
 
 def test_a_snapshot_in_parts_is_one_snapshot() -> None:
@@ -95,7 +104,7 @@ def test_a_heartbeat_before_the_first_event_says_where_to_resume() -> None:
     assert point is not None
     assert point.sequence == 41
     position.begin(header(stream_pb2.FRAME_KIND_HEARTBEAT, 50))
-    assert position.advance(header(UPDATE, 43), entries(42, 43)).fresh == [42, 43]
+    assert position.advance(header(UPDATE, 43, first=42), entries(42, 43)).fresh == [42, 43]
 
 
 @dataclass
@@ -122,8 +131,9 @@ def test_every_event_is_seen_once_or_told_as_missed(frames: list[tuple[int, int,
             reader.take(GAP, last + count, [], first=last + 1, last=last + count)
         else:
             first = max(1, last + 1 - overlap)
-            reader.take(UPDATE, max(last, first + count - 1), entries(first, max(last, first + count - 1)))
-            last = max(last, first + count - 1)
+            end = max(last, first + count - 1)
+            reader.take(UPDATE, end, entries(first, end), first=first)
+            last = end
             continue
         last += count
     assert sorted(reader.seen + reader.missed) == entries(1, last)

@@ -50,6 +50,8 @@ class EventSubscription(Subscription):
         """Since when the reader claims events that the topic does not have yet."""
         self._mistrusted = False
         """It claimed them for too long."""
+        self._told: int | None = None
+        """Last sequence that the reader was told of, where events that it does not want have moved it on since."""
 
     @property
     def pending(self) -> bool:
@@ -78,11 +80,14 @@ class EventSubscription(Subscription):
 
     def _take_accepted(self, after: int, accept: Accept) -> Encoded | None:
         """The next frame with an event that the reader wants; passes over the others."""
+        told = after if self._told is None else self._told
         while entries := self.topic.ring.part(after):
             after = entries[-1].sequence
             self._move(Position(self.topic.epoch, after))
             if wanted := [entry for entry in entries if accept(entry.tag)]:
-                return self.topic.update(wanted, after)
+                self._told = None
+                return self.topic.update(wanted, told, after)
+        self._told = told
         return None
 
     def _move(self, position: Position) -> None:
@@ -127,11 +132,14 @@ class EventSubscription(Subscription):
         for part in split([entry.data for entry in page]):
             entries = page[done : done + len(part)]
             done += len(part)
-            if self.topic.epoch != epoch:
+            if self.topic.epoch != epoch or self.position is None:
                 return
-            self._move(Position(epoch, entries[-1].sequence))
-            if wanted := [entry for entry in entries if self._accept is None or self._accept(entry.tag)]:
-                yield self.topic.update(wanted, entries[-1].sequence)
+            told, last = self.position.sequence if self._told is None else self._told, entries[-1].sequence
+            self._move(Position(epoch, last))
+            wanted = [entry for entry in entries if self._accept is None or self._accept(entry.tag)]
+            self._told = None if wanted else told
+            if wanted:
+                yield self.topic.update(wanted, told, last)
 
     async def _begin(self) -> Iterable[Encoded]:
         """The snapshot; without one, a HEARTBEAT that says where the reader begins."""
@@ -179,6 +187,7 @@ class EventSubscription(Subscription):
 
     def _arrive(self, sequence: int) -> None:
         self.position = Position(self.topic.epoch, sequence)
+        self._told = None
         self._mistrusted = False
         self._claims_since = None
         self._caught_up = sequence >= self.topic.sequence

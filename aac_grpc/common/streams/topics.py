@@ -88,8 +88,10 @@ class _Topic:
     def resume_point(self, position: Position | None) -> ResumePoint:
         """Where a reader at `position` resumes; epoch and sequence 0 where it begins anew."""
         if position is None:
-            return ResumePoint(key=self.key, topic=self.topic)
-        return ResumePoint(key=self.key, topic=self.topic, epoch=position.epoch, sequence=position.sequence)
+            return ResumePoint(venue=self.venue, key=self.key, topic=self.topic)
+        return ResumePoint(
+            venue=self.venue, key=self.key, topic=self.topic, epoch=position.epoch, sequence=position.sequence
+        )
 
     def _wake(self) -> None:
         self.spoke_at = monotonic()
@@ -199,15 +201,17 @@ class EventTopic(_Topic):
         if found is None:
             entries = self.ring.part(after)
             last = entries[-1].sequence
-            found = self.update(entries, last), Position(self.epoch, last)
+            found = self.update(entries, after, last), Position(self.epoch, last)
             if len(self._frames) == CACHED_FRAMES:
                 del self._frames[next(iter(self._frames))]
             self._frames[after] = found
         return found
 
-    def update(self, entries: Sequence[Entry], last: int) -> Encoded:
-        """An UPDATE frame of these events; `last` is the sequence that it takes its reader to."""
-        return encode(self.header(FRAME_KIND_UPDATE, last), [entry.data for entry in entries], len(entries))
+    def update(self, entries: Sequence[Entry], after: int, last: int) -> Encoded:
+        """An UPDATE frame of these events; it takes a reader who has everything up to `after` to `last`."""
+        header = self.header(FRAME_KIND_UPDATE, last)
+        header.first_sequence = after + 1
+        return encode(header, [entry.data for entry in entries], len(entries))
 
     def snapshot_frames(self, snapshot: Snapshot, *, keep: bool) -> KeptSnapshot:
         """SNAPSHOT frames of a state. Where one frame can't hold it, all but the last have epoch and sequence 0.

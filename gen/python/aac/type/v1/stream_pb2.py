@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61\x61\x63/type/v1/stream.proto\x12\x0b\x61\x61\x63.type.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x8e\x01\n\x0bResumePoint\x12\x19\n\x03key\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x03key\x12\x32\n\x05topic\x18\x02 \x01(\x0e\x32\x12.aac.type.v1.TopicB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05topic\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12\x1a\n\x08sequence\x18\x04 \x01(\x04R\x08sequence\"\x9e\x04\n\x0cStreamHeader\x12\x14\n\x05\x65poch\x18\x01 \x01(\x04R\x05\x65poch\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x16.aac.type.v1.FrameKindR\x04kind\x12(\n\x05topic\x18\x04 \x01(\x0e\x32\x12.aac.type.v1.TopicR\x05topic\x12\x14\n\x05venue\x18\x05 \x01(\tR\x05venue\x12\x10\n\x03key\x18\x06 \x01(\tR\x03key\x12;\n\x0bserver_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nserverTime\x12\x1b\n\tgap_first\x18\x08 \x01(\x04R\x08gapFirst\x12\x19\n\x08gap_last\x18\t \x01(\x04R\x07gapLast\x12\x17\n\x07item_id\x18\n \x01(\tR\x06itemId\x12*\n\x06status\x18\x0b \x01(\x0b\x32\x12.google.rpc.StatusR\x06status\x12\x30\n\x06resume\x18\x0c \x03(\x0b\x32\x18.aac.type.v1.ResumePointR\x06resume\x12\x1b\n\tqueue_lag\x18\r \x01(\rR\x08queueLag\x12\x1c\n\tconflated\x18\x0e \x01(\x04R\tconflated\x12\x37\n\tstaleness\x18\x0f \x01(\x0b\x32\x19.google.protobuf.DurationR\tstaleness*\xba\x01\n\tFrameKind\x12\x1a\n\x16\x46RAME_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46RAME_KIND_SNAPSHOT\x10\x01\x12\x15\n\x11\x46RAME_KIND_UPDATE\x10\x02\x12\x12\n\x0e\x46RAME_KIND_GAP\x10\x03\x12\x18\n\x14\x46RAME_KIND_HEARTBEAT\x10\x04\x12\x17\n\x13\x46RAME_KIND_DRAINING\x10\x05\x12\x1a\n\x16\x46RAME_KIND_ITEM_STATUS\x10\x06*\xb3\x01\n\x05Topic\x12\x15\n\x11TOPIC_UNSPECIFIED\x10\x00\x12\x10\n\x0cTOPIC_TRADES\x10\x01\x12\x10\n\x0cTOPIC_QUOTES\x10\x02\x12\x0f\n\x0bTOPIC_DEPTH\x10\x03\x12\x10\n\x0cTOPIC_ORDERS\x10\x04\x12\x14\n\x10TOPIC_EXECUTIONS\x10\x05\x12\x0f\n\x0bTOPIC_VENUE\x10\x06\x12\x10\n\x0cTOPIC_EVENTS\x10\x07\x12\x13\n\x0fTOPIC_INSTANCES\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61\x61\x63/type/v1/stream.proto\x12\x0b\x61\x61\x63.type.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xad\x01\n\x0bResumePoint\x12\x19\n\x03key\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x03key\x12\x32\n\x05topic\x18\x02 \x01(\x0e\x32\x12.aac.type.v1.TopicB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05topic\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12\x1a\n\x08sequence\x18\x04 \x01(\x04R\x08sequence\x12\x1d\n\x05venue\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x05venue\"\xc5\x04\n\x0cStreamHeader\x12\x14\n\x05\x65poch\x18\x01 \x01(\x04R\x05\x65poch\x12\x1a\n\x08sequence\x18\x02 \x01(\x04R\x08sequence\x12*\n\x04kind\x18\x03 \x01(\x0e\x32\x16.aac.type.v1.FrameKindR\x04kind\x12(\n\x05topic\x18\x04 \x01(\x0e\x32\x12.aac.type.v1.TopicR\x05topic\x12\x14\n\x05venue\x18\x05 \x01(\tR\x05venue\x12\x10\n\x03key\x18\x06 \x01(\tR\x03key\x12;\n\x0bserver_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nserverTime\x12\x1b\n\tgap_first\x18\x08 \x01(\x04R\x08gapFirst\x12\x19\n\x08gap_last\x18\t \x01(\x04R\x07gapLast\x12\x17\n\x07item_id\x18\n \x01(\tR\x06itemId\x12*\n\x06status\x18\x0b \x01(\x0b\x32\x12.google.rpc.StatusR\x06status\x12\x30\n\x06resume\x18\x0c \x03(\x0b\x32\x18.aac.type.v1.ResumePointR\x06resume\x12\x1b\n\tqueue_lag\x18\r \x01(\rR\x08queueLag\x12\x1c\n\tconflated\x18\x0e \x01(\x04R\tconflated\x12\x37\n\tstaleness\x18\x0f \x01(\x0b\x32\x19.google.protobuf.DurationR\tstaleness\x12%\n\x0e\x66irst_sequence\x18\x10 \x01(\x04R\rfirstSequence*\xba\x01\n\tFrameKind\x12\x1a\n\x16\x46RAME_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46RAME_KIND_SNAPSHOT\x10\x01\x12\x15\n\x11\x46RAME_KIND_UPDATE\x10\x02\x12\x12\n\x0e\x46RAME_KIND_GAP\x10\x03\x12\x18\n\x14\x46RAME_KIND_HEARTBEAT\x10\x04\x12\x17\n\x13\x46RAME_KIND_DRAINING\x10\x05\x12\x1a\n\x16\x46RAME_KIND_ITEM_STATUS\x10\x06*\xb3\x01\n\x05Topic\x12\x15\n\x11TOPIC_UNSPECIFIED\x10\x00\x12\x10\n\x0cTOPIC_TRADES\x10\x01\x12\x10\n\x0cTOPIC_QUOTES\x10\x02\x12\x0f\n\x0bTOPIC_DEPTH\x10\x03\x12\x10\n\x0cTOPIC_ORDERS\x10\x04\x12\x14\n\x10TOPIC_EXECUTIONS\x10\x05\x12\x0f\n\x0bTOPIC_VENUE\x10\x06\x12\x10\n\x0cTOPIC_EVENTS\x10\x07\x12\x13\n\x0fTOPIC_INSTANCES\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,12 +39,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RESUMEPOINT'].fields_by_name['key']._serialized_options = b'\272H\004r\002\030@'
   _globals['_RESUMEPOINT'].fields_by_name['topic']._loaded_options = None
   _globals['_RESUMEPOINT'].fields_by_name['topic']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_FRAMEKIND']._serialized_start=851
-  _globals['_FRAMEKIND']._serialized_end=1037
-  _globals['_TOPIC']._serialized_start=1040
-  _globals['_TOPIC']._serialized_end=1219
+  _globals['_RESUMEPOINT'].fields_by_name['venue']._loaded_options = None
+  _globals['_RESUMEPOINT'].fields_by_name['venue']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_FRAMEKIND']._serialized_start=921
+  _globals['_FRAMEKIND']._serialized_end=1107
+  _globals['_TOPIC']._serialized_start=1110
+  _globals['_TOPIC']._serialized_end=1289
   _globals['_RESUMEPOINT']._serialized_start=161
-  _globals['_RESUMEPOINT']._serialized_end=303
-  _globals['_STREAMHEADER']._serialized_start=306
-  _globals['_STREAMHEADER']._serialized_end=848
+  _globals['_RESUMEPOINT']._serialized_end=334
+  _globals['_STREAMHEADER']._serialized_start=337
+  _globals['_STREAMHEADER']._serialized_end=918
 # @@protoc_insertion_point(module_scope)

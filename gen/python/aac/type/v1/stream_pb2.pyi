@@ -31,11 +31,15 @@ class _FrameKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FrameKind.V
     FRAME_KIND_UNSPECIFIED: _FrameKind.ValueType  # 0
     """Never sent."""
     FRAME_KIND_SNAPSHOT: _FrameKind.ValueType  # 1
-    """Full state as of `sequence`."""
+    """Full state as of `sequence`. One that is too large for a frame comes in several; all but the last have epoch and
+    sequence 0.
+    """
     FRAME_KIND_UPDATE: _FrameKind.ValueType  # 2
     """What happened after the previous frame of this key and topic; `sequence` is that of its last event."""
     FRAME_KIND_GAP: _FrameKind.ValueType  # 3
-    """Events were missed and can't be had again: from gap_first to gap_last. A snapshot follows where the topic has one."""
+    """Events were missed and can't be had again: from gap_first to gap_last, or, where the epoch is new, an unknown number (both 0).
+    A snapshot follows where the topic has one.
+    """
     FRAME_KIND_HEARTBEAT: _FrameKind.ValueType  # 4
     """The stream lives; it carries no event."""
     FRAME_KIND_DRAINING: _FrameKind.ValueType  # 5
@@ -49,11 +53,15 @@ class FrameKind(_FrameKind, metaclass=_FrameKindEnumTypeWrapper):
 FRAME_KIND_UNSPECIFIED: FrameKind.ValueType  # 0
 """Never sent."""
 FRAME_KIND_SNAPSHOT: FrameKind.ValueType  # 1
-"""Full state as of `sequence`."""
+"""Full state as of `sequence`. One that is too large for a frame comes in several; all but the last have epoch and
+sequence 0.
+"""
 FRAME_KIND_UPDATE: FrameKind.ValueType  # 2
 """What happened after the previous frame of this key and topic; `sequence` is that of its last event."""
 FRAME_KIND_GAP: FrameKind.ValueType  # 3
-"""Events were missed and can't be had again: from gap_first to gap_last. A snapshot follows where the topic has one."""
+"""Events were missed and can't be had again: from gap_first to gap_last, or, where the epoch is new, an unknown number (both 0).
+A snapshot follows where the topic has one.
+"""
 FRAME_KIND_HEARTBEAT: FrameKind.ValueType  # 4
 """The stream lives; it carries no event."""
 FRAME_KIND_DRAINING: FrameKind.ValueType  # 5
@@ -120,6 +128,7 @@ class ResumePoint(_message.Message):
     TOPIC_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    VENUE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Instrument symbol or account id."""
     topic: Global___Topic.ValueType
@@ -128,6 +137,8 @@ class ResumePoint(_message.Message):
     """Numbering that `sequence` belongs to; it survives restarts and failover."""
     sequence: _builtins.int
     """Last sequence that the client has."""
+    venue: _builtins.str
+    """Venue of the key; a request that names the venue itself need not repeat it."""
     def __init__(
         self,
         *,
@@ -135,10 +146,11 @@ class ResumePoint(_message.Message):
         topic: Global___Topic.ValueType = ...,
         epoch: _builtins.int = ...,
         sequence: _builtins.int = ...,
+        venue: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "key", b"key", "sequence", b"sequence", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "key", b"key", "sequence", b"sequence", "topic", b"topic", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -165,6 +177,7 @@ class StreamHeader(_message.Message):
     QUEUE_LAG_FIELD_NUMBER: _builtins.int
     CONFLATED_FIELD_NUMBER: _builtins.int
     STALENESS_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Numbering that `sequence` belongs to."""
     sequence: _builtins.int
@@ -187,6 +200,10 @@ class StreamHeader(_message.Message):
     """Frames waiting for this client (HEARTBEAT)."""
     conflated: _builtins.int
     """States that were overtaken by later ones since the stream began (HEARTBEAT)."""
+    first_sequence: _builtins.int
+    """First sequence that this frame covers (UPDATE): the one after the client's last, unless something was lost on the way.
+    A frame covers first_sequence to sequence, also where some of those events carry nothing that was asked for.
+    """
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
         """When the frame was made, server's wall clock."""
@@ -221,10 +238,11 @@ class StreamHeader(_message.Message):
         queue_lag: _builtins.int = ...,
         conflated: _builtins.int = ...,
         staleness: _duration_pb2.Duration | None = ...,
+        first_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["server_time", b"server_time", "staleness", b"staleness", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflated", b"conflated", "epoch", b"epoch", "gap_first", b"gap_first", "gap_last", b"gap_last", "item_id", b"item_id", "key", b"key", "kind", b"kind", "queue_lag", b"queue_lag", "resume", b"resume", "sequence", b"sequence", "server_time", b"server_time", "staleness", b"staleness", "status", b"status", "topic", b"topic", "venue", b"venue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflated", b"conflated", "epoch", b"epoch", "first_sequence", b"first_sequence", "gap_first", b"gap_first", "gap_last", b"gap_last", "item_id", b"item_id", "key", b"key", "kind", b"kind", "queue_lag", b"queue_lag", "resume", b"resume", "sequence", b"sequence", "server_time", b"server_time", "staleness", b"staleness", "status", b"status", "topic", b"topic", "venue", b"venue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
