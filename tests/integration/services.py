@@ -50,8 +50,7 @@ async def new_installation(backends: Mapping[str, str]) -> AsyncIterator[dict[st
                 "redis_url": backends["REDIS_URL"],
                 "kafka_bootstrap_servers": backends["KAFKA_BOOTSTRAP_SERVERS"],
                 "mesh_secret": MESH_SECRET,
-                # Nobody is there: what a test needs, it names.
-                "registry_address": "127.0.0.1:1",
+                "registry_address": "",
             }
         finally:
             await connection.execute(f'drop database "{name}" with (force)'.encode())
