@@ -100,7 +100,9 @@ def configure(service: str, instance: str, *, level: str = "info", json: bool = 
     """
     writer = LineWriter(sys.stdout)
     number = logging.getLevelName(level.upper())
-    renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=False)
+    # Not the default formatter for people: it prints local variables, and passwords with them.
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = structlog.processors.JSONRenderer() if json else plain
 
     def add_process(_: Any, __: str, event: Event) -> Event:
         event["service"], event["instance"] = service, instance

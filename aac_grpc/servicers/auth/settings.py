@@ -2,19 +2,14 @@
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr
 
-from aac_grpc.common.production import weak_secret
-from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.common.mesh import MeshSettings
 
 
-class AuthSettings(ServiceSettings):
+class AuthSettings(MeshSettings):
     """Lifetimes, costs, lockout, and who is there at the first start."""
 
-    mesh_secret: SecretStr = Field(
-        SecretStr(""),
-        description="Secret of the installation; services' secrets and the encryption of signing keys derive from it.",
-    )
     access_token_lifetime_s: int = Field(300, ge=10, le=3600, description="How long an access token lives.")
     refresh_token_lifetime_s: int = Field(7 * 86_400, ge=60, description="How long a refresh token lives unless used.")
     session_lifetime_s: int = Field(
@@ -54,12 +49,3 @@ class AuthSettings(ServiceSettings):
         """Derives a 32-byte key for one purpose from the mesh secret (RFC 5869)."""
         mesh_secret = self.mesh_secret.get_secret_value().encode()
         return HKDF(SHA256(), length=32, salt=None, info=f"aac auth-service: {purpose}".encode()).derive(mesh_secret)
-
-    @model_validator(mode="after")
-    def _check_mesh_secret(self) -> "AuthSettings":
-        mesh_secret = self.mesh_secret.get_secret_value()
-        if not mesh_secret:
-            raise ValueError("AAC_MESH_SECRET is missing")
-        if self.production and weak_secret(mesh_secret):
-            raise ValueError("not fit for ENVIRONMENT=production: AAC_MESH_SECRET is weak")
-        return self
