@@ -55,6 +55,9 @@ class ProcessSpec:
     niceness: int = 0
     """How far its priority stands below the supervisor's, from 0 to 19."""
     depends_on: tuple[str, ...] = ()
+    """Processes that stop only after this one."""
+    waits_for: tuple[str, ...] | None = None
+    """Of those, the ones that must be ready before this one starts; None: all of them."""
 
 
 class ProcessState(StrEnum):

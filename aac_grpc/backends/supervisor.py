@@ -185,7 +185,8 @@ class Supervisor:
             raise failures.exceptions[0] from None
 
     async def _bring_up_one(self, process: SupervisedProcess) -> None:
-        for name in process.spec.depends_on:
+        spec = process.spec
+        for name in spec.depends_on if spec.waits_for is None else spec.waits_for:
             await self._processes[name].until_ready()
         self._progress(f"start {process.spec.name}", None)
         process.start()

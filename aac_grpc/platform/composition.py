@@ -103,10 +103,10 @@ class Platform:
         return derive_service_secret(self.mesh_secret, service)
 
     def processes(self) -> list[ProcessSpec]:
-        """Every process. The gateway stops first and the registry last."""
+        """Every process. All start at once; the gateway stops first and the registry last."""
         first = [self._service(REGISTRY, self.backends), self._service(AUTH, (*self.backends, REGISTRY))]
         workers = [self._service(name, (*self.backends, REGISTRY, AUTH)) for name in _WORKERS]
-        gateway = self._service(GATEWAY, (REGISTRY, AUTH, *_WORKERS))
+        gateway = self._service(GATEWAY, (*self.backends, REGISTRY, AUTH, *_WORKERS))
         feed = [] if self.flow is None else [self._feed(self.flow)]
         return [*first, *workers, gateway, *feed]
 
@@ -140,6 +140,8 @@ class Platform:
             ready_deadline_s=90.0,
             grace_s=20.0,
             depends_on=depends_on,
+            # Services find each other as they come: starting them one after the other would only take longer.
+            waits_for=self.backends,
         )
 
     def _feed(self, flow: Flow) -> ProcessSpec:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aac_grpc.backends.embedded import ALL, EmbeddedBackends
-from aac_grpc.backends.ports import require_free
+from aac_grpc.backends.ports import held, require_free
 from aac_grpc.backends.spec import Progress
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
@@ -45,6 +45,7 @@ async def start(
     # Told before anything is started: a taken port is the commonest fault.
     planned = Platform(state, port_offset, {}, {}, tuple(BACKENDS[variable] for variable in wanted), flow)
     await asyncio.to_thread(require_free, planned.ports)
+    stack.enter_context(held(planned.ports.values()))
     embedded = EmbeddedBackends(state, port_offset, variables=wanted, supervisor=supervisor, progress=progress)
     await stack.enter_async_context(embedded)
     urls = {variable: os.environ[variable] for variable in ALL if variable not in wanted} | dict(embedded.urls)

@@ -80,9 +80,11 @@ def test_every_process_knows_where_every_service_is(platform: Platform, processe
     assert {f"AAC_{name.upper()}" for name in settings} <= set(processes["feed"].env)
 
 
-def test_the_gateway_starts_last_and_stops_first(processes: dict[str, ProcessSpec]) -> None:
-    assert set(processes["api-gateway"].depends_on) == set(SERVICES) - {"api-gateway"}
-    assert processes["registry"].depends_on == ("postgres", "valkey", "kafka")
+def test_services_start_at_once_and_the_gateway_stops_first(processes: dict[str, ProcessSpec]) -> None:
+    backends = ("postgres", "valkey", "kafka")
+    assert {processes[service].waits_for for service in SERVICES} == {backends}
+    assert set(processes["api-gateway"].depends_on) == {*SERVICES, *backends} - {"api-gateway"}
+    assert processes["registry"].depends_on == backends
 
 
 def test_without_flow_there_is_no_feeder(platform: Platform) -> None:
