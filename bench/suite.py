@@ -1,7 +1,8 @@
 """A suite: benches that are reported together."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.options import Options
 from bench.report import Row
@@ -37,6 +38,7 @@ class Suite:
             options.say(f"{bench.name} ...")
             try:
                 async for row in bench.measure(options):
-                    yield row
+                    # What else the machine did: on a busy one the figures are of its leftovers.
+                    yield replace(row, detail=f"{row.detail}; load average then {os.getloadavg()[0]:.1f}")
             except Exception as error:
                 yield Row(f"{self.name}.{bench.name}", None, "", detail=f"failed: {error!r}")

@@ -61,7 +61,7 @@ class PreparedVenue:
         source = Simulator(SEED, [simulated])
         self._venue = Venue(VENUE)
         self._encoder = EventEncoder({"flow": True}, {})
-        self._rows = source.rows(SYMBOL)
+        flow = source.rows(SYMBOL)
         listed = source.instrument(SYMBOL, VENUE)
         self.opening = self._batch(
             AddInstrument(listed),
@@ -72,7 +72,7 @@ class PreparedVenue:
         self.snapshot.instruments.add(instrument=instrument_message(listed))
         self.batches: list[Batch] = []
         while not self.batches or self.batches[-1].ticks < ticks:
-            rows = tuple(itertools.islice(self._rows, BATCH_ROWS))
+            rows = tuple(itertools.islice(flow, BATCH_ROWS))
             self.batches.append(self._batch(FeedRows("bench", rows), now_ns=rows[-1].time_ns))
 
     def until(self, ticks: int) -> list[Batch]:
