@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -65,6 +66,24 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
                 return False
             raise
     return True
+
+
+@contextlib.contextmanager
+def held(ports: Iterable[int], host: str = "127.0.0.1") -> Iterator[None]:
+    """Keeps the kernel from giving ports to outgoing connections while the context lasts; our servers may listen there.
+
+    A connection that took a service's port while the service restarts would keep it away for a minute and more. The
+    kernel passes over ports that a socket is bound to, and lets another one listen where both permit reuse.
+
+    Raises:
+        OSError: One is taken already.
+    """
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            holder = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind((host, port))
+        yield
 
 
 def unused_port(host: str = "127.0.0.1") -> int:
