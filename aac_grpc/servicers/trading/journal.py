@@ -3,6 +3,8 @@
 import json
 from collections.abc import Sequence
 from enum import Enum
+from functools import cache
+from typing import Any
 
 from aac_grpc.common.database import Database
 from aac_grpc.servicers.trading.batch import Batch, ClientKey, KeyRecord
@@ -16,13 +18,14 @@ _FENCE = """
 update leases set batch = %(batch)s, sequence = %(last)s,
     expires_at = clock_timestamp() + make_interval(secs => %(duration)s)
 where venue_id = %(venue_id)s and epoch = %(epoch)s and batch = %(batch)s - 1
-returning batch, set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true)"""
+returning set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true)"""
 """Locks, checks and renews the lease. A process that stops now must lose its locks as soon as its lease."""
 
 _JOURNAL = """
 insert into journal (venue_id, batch, lease_epoch, engine_version, first_sequence, last_sequence,
     commands, events, chain)
-values (%(venue_id)s, %(batch)s, %(epoch)s, %(version)s, %(first)s, %(last)s, %(commands)b, %(events)b, %(chain)b)"""
+select %(venue_id)s, %(batch)s, %(epoch)s, %(version)s, %(first)s, %(last)s, %(commands)b, %(events)b, %(chain)b
+from fence"""
 
 _UPDATED = {
     "orders": (
@@ -37,12 +40,13 @@ _UPDATED = {
 }
 """Tables whose rows change: their keys, and the columns that do."""
 
-_INSERTED = ("instruments", "executions", "ledger", "journal_accounts", "client_keys")
-
 
 def _write(table: str) -> str:
-    """The statement that writes a JSON list of rows."""
-    sql = f"insert into {table} select * from json_populate_recordset(null::{table}, %s::json)"  # noqa: S608 - ours
+    """The statement that writes a JSON list of rows of a table, if the lease holds."""
+    sql = (
+        f"insert into {table} select written.* from fence,"  # noqa: S608 - our own table names
+        f" json_populate_recordset(null::{table}, %({table})s::json) as written"
+    )
     if table not in _UPDATED:
         return sql
     key, columns = _UPDATED[table]
@@ -50,7 +54,12 @@ def _write(table: str) -> str:
     return f"{sql} on conflict ({key}) do update set {changes}"
 
 
-_WRITES = {table: _write(table) for table in (*_UPDATED, *_INSERTED)}
+@cache
+def _commit(tables: tuple[str, ...]) -> str:
+    """One statement that writes a batch: the lease, the journal, and rows of these tables."""
+    parts = {"fence": _FENCE, "journaled": _JOURNAL} | {f"of_{table}": _write(table) for table in tables}
+    written = ", ".join(f"{name} as ({sql})" for name, sql in parts.items())
+    return f"with {written} select count(*) as held from fence"  # noqa: S608 - our own text
 
 
 class Outcome(Enum):
@@ -89,7 +98,7 @@ class Journal:
             CommitUnknown: The connection broke during COMMIT; `outcome` tells.
             AacError: Nothing was written.
         """
-        named = {
+        named: dict[str, Any] = {
             "venue_id": self._lease.venue_id,
             "epoch": self._lease.epoch,
             "duration": self._duration_s,
@@ -102,13 +111,11 @@ class Journal:
             "events": batch.events,
             "chain": batch.live.chain,
         }
+        records = {table: json.dumps(rows) for table, rows in batch.records().items() if rows}
         async with self._database.transaction(pipeline=True, timeout=self._timeout_s) as tx:
-            fence = await tx.execute(_FENCE, named)
-            await tx.execute(_JOURNAL, named)
-            for table, rows in batch.records().items():
-                if rows:
-                    await tx.execute(_WRITES[table], (json.dumps(rows),))
-            if await fence.fetchone() is None:
+            cursor = await tx.execute(_commit(tuple(records)).encode(), named | records)
+            fence = await cursor.fetchone()
+            if fence is None or not fence["held"]:
                 raise LeaseLost
             self._failpoint.reach(BEFORE_COMMIT)
 
