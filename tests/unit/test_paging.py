@@ -5,7 +5,7 @@ from base64 import urlsafe_b64encode
 
 import pytest
 from aac.type.v1.page_pb2 import PageRequest, PageResponse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aac_grpc.client.errors import InvalidField
@@ -26,6 +26,7 @@ def listing(request: PageRequest) -> tuple[list[tuple[int, str]], PageResponse]:
     return list(items), next_page
 
 
+@settings(deadline=None)
 @given(st.integers(1, 120))
 def test_pages_of_any_size_give_every_item_once_and_in_order(size: int) -> None:
     seen: list[tuple[int, str]] = []
