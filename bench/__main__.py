@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 
 from rich.console import Console
@@ -32,7 +33,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 async def measure(suite: Suite, options: Options) -> list[Row]:
-    """Runs a suite and tells each row as it comes."""
+    """Runs a suite and tells each row as it comes. Told to end, it stops what it has started first."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     rows = []
     async for row in suite.measure(options):
         options.say(f"{row.name} {row.value} {row.unit} {row.detail}")
@@ -46,7 +50,11 @@ def main(arguments: list[str]) -> int:
     progress = Console(stderr=True, highlight=False)
     options = Options(given.quick, tuple(given.only), lambda text: progress.print(text, style="dim", markup=False))
     machine = describe_machine()
-    rows = asyncio.run(measure(SUITES[given.suite], options))
+    try:
+        rows = asyncio.run(measure(SUITES[given.suite], options))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        options.say("stopped")
+        return 130
     report = Report(machine, rows, quick=given.quick)
     options.say(f"written to {save(report, given.suite)}")
     if given.json:
