@@ -88,6 +88,16 @@ async def test_many_calls_at_once_with_one_key_make_one_order(venue: VenueUnderT
     assert len((await venue.alice.ListOrders(pb.ListOrdersRequest(venue=venue.name))).orders) == 1
 
 
+async def test_of_two_bodies_at_once_under_one_key_one_makes_an_order_and_the_other_is_told(
+    venue: VenueUnderTest,
+) -> None:
+    requests = [venue.order(BUY, quantity, "570", client_order_id="race") for quantity in (1, 2)]
+    results = await asyncio.gather(*(venue.alice.PlaceOrder(each) for each in requests), return_exceptions=True)
+    (made,) = [each for each in results if isinstance(each, pb.PlaceOrderResponse)]
+    (refused,) = [each for each in results if isinstance(each, KeyReused)]
+    assert refused.metadata["holder"] == made.order.order_id
+
+
 async def test_keys_of_two_accounts_and_of_two_methods_have_nothing_to_do_with_each_other(
     venue: VenueUnderTest,
 ) -> None:

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import grpc
 import pytest
 from aac.trading.v1 import trading_pb2, venue_pb2
 from aac.type.v1 import stream_pb2
 from aac.type.v1.stream_pb2 import FRAME_KIND_DRAINING, FRAME_KIND_GAP, FRAME_KIND_SNAPSHOT, FRAME_KIND_UPDATE
+from grpc import aio
 
 from tests.integration.services import Caller
 from tests.integration.trading import BUY, CANCELED, FILLED, OPEN, SELL, Stack, VenueUnderTest, new_venue, stack
@@ -142,3 +144,22 @@ async def test_a_follower_of_a_deleted_venue_is_sent_away(engine: Stack) -> None
             await reader.frame()
             await venue.service.DeleteVenue(venue_pb2.DeleteVenueRequest(venue=venue.name))
             assert (await reader.frame()).header.kind == FRAME_KIND_DRAINING
+
+
+async def test_watching_an_account_that_the_venue_does_not_have_is_refused(venue: VenueUnderTest) -> None:
+    request = trading_pb2.WatchOrdersRequest(venue=venue.name)
+    async with watching(venue.stack.trader("nobody"), request) as reader:
+        with pytest.raises(aio.AioRpcError) as refused:
+            await reader.frame()
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_watchers_are_told_where_to_resume_when_the_engine_stops(engine: Stack, venue: VenueUnderTest) -> None:
+    await venue.alice.PlaceOrder(venue.order(BUY, 5, "570"))
+    async with watching(venue.alice, trading_pb2.WatchOrdersRequest(venue=venue.name)) as reader:
+        await reader.frame()
+        restarting = asyncio.create_task(engine.restart())
+        farewell = await reader.frame()
+        assert farewell.header.kind == FRAME_KIND_DRAINING
+        assert [point.sequence for point in farewell.header.resume] == [1]
+        await restarting

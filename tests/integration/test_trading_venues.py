@@ -1,5 +1,6 @@
 """Isolated venues, and recorded flow into them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -216,3 +217,13 @@ async def test_money_is_exact(venue: VenueUnderTest) -> None:
     )
     opened = await venue.operator.OpenAccount(request)
     assert opened.account.cash_available.amount == "0.00000001"
+
+
+async def test_a_feeder_is_told_to_connect_again_when_the_engine_stops(engine: Stack, venue: VenueUnderTest) -> None:
+    feeder = Feeder(venue.service, venue.name)
+    await feeder.open()
+    await feeder.send([venue_pb2.FeedRow(row=0, items=[new("a", BUY, 1, 1)])])
+    restarting = asyncio.create_task(engine.restart(feed_chunk_rows=4))
+    assert (await feeder._call.read()).header.kind == stream_pb2.FRAME_KIND_DRAINING
+    assert await feeder._call.read() is aio.EOF
+    await restarting

@@ -22,6 +22,9 @@ from aac_grpc.domain.feed import (
 )
 from aac_grpc.domain.orders import Side
 
+MAX_REFERENCE = 64
+"""Characters of a recording's id of an order."""
+
 _SIDE = {market_pb2.SIDE_BUY: Side.BUY, market_pb2.SIDE_SELL: Side.SELL}
 
 
@@ -57,7 +60,8 @@ def _item(message: venue_pb2.FeedItem) -> Item:
 
 
 def _new(message: venue_pb2.FeedNew) -> New:
-    return New(message.order_ref, _side(message.side), _positive(message.price), _positive(message.quantity))
+    price, quantity = _positive(message.price), _positive(message.quantity)
+    return New(_reference(message.order_ref), _side(message.side), price, quantity)
 
 
 def _reduce(message: venue_pb2.FeedReduce) -> Reduce:
@@ -80,6 +84,8 @@ def _print(message: venue_pb2.FeedPrint) -> Print:
         price = parse_decimal(message.price)
     except ValueError as error:
         raise _Fault("items.print.price", str(error)) from error
+    if price <= 0:
+        raise _Fault("items.print.price", f"must be above zero, not {message.price}")
     return Print(price, _positive(message.quantity), _SIDE.get(message.side))
 
 
@@ -93,12 +99,18 @@ _ITEMS: dict[str, Callable[[Any], Item]] = {
 
 
 def _reset(message: venue_pb2.FeedReset) -> Reset:
-    orders = tuple([(order.order_ref, _positive(order.quantity)) for order in message.orders])
+    orders = tuple([(_reference(order.order_ref), _positive(order.quantity)) for order in message.orders])
     return Reset(_side(message.side), _positive(message.price), orders)
 
 
 def _top(message: venue_pb2.FeedTopOfBook) -> TopOfBook:
     return TopOfBook(message.bid_price, message.bid_quantity, message.ask_price, message.ask_quantity)
+
+
+def _reference(text: str) -> str:
+    if not text or len(text) > MAX_REFERENCE or not text.isprintable():
+        raise _Fault("order_ref", f"must be 1 to {MAX_REFERENCE} printable characters")
+    return text
 
 
 def _side(value: "market_pb2.Side.ValueType") -> Side:
