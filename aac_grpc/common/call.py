@@ -50,6 +50,10 @@ class Principal:
         return account in self.accounts or ALL_ACCOUNTS in self.accounts
 
 
+ANONYMOUS = Principal(subject="")
+"""Who nobody has authenticated yet."""
+
+
 class Call:
     """One call from its first byte to its status.
 
@@ -61,6 +65,7 @@ class Call:
         principal: Who makes the call; anonymous until it was authenticated.
         started_at: When it arrived, on the event loop's clock.
         deadline: When it must have ended, on the event loop's clock; None for a stream without one.
+        request: The message that came in last, as it came.
         code: Status; OK until something else is known.
         error: Why the call failed.
         trailers: Trailing metadata for the caller, beside the error's.
@@ -68,32 +73,25 @@ class Call:
         received: Messages that came in.
         sent: Messages that went out.
         writing: A message is being written.
+        expired: Its time is over, though the handler may not have noticed yet.
     """
 
-    __slots__ = (
-        "_drain_callbacks",
-        "_end_at",
-        "_ending",
-        "_expired",
-        "_expiry",
-        "_interrupted",
-        "_slot",
-        "_task",
-        "code",
-        "context",
-        "deadline",
-        "ended",
-        "error",
-        "metadata",
-        "policy",
-        "principal",
-        "received",
-        "request_id",
-        "sent",
-        "started_at",
-        "trailers",
-        "writing",
-    )
+    # Defaults stand on the class: a call sets few of them, and thousands of calls are made each second.
+    principal: Principal = ANONYMOUS
+    deadline: float | None = None
+    request: bytes = b""
+    code: grpc.StatusCode = grpc.StatusCode.OK
+    error: AacError | None = None
+    ended: bool = False
+    received: int = 0
+    sent: int = 0
+    writing: bool = False
+    expired: bool = False
+    _interrupted: bool = False
+    _slot: set[Any] | None = None
+    _end_at: float = float("inf")
+    _ending: Callable[[], AacError] = DeadlineExceeded
+    _drain_callbacks: list[Callable[[], None]] | None = None
 
     def __init__(
         self,
@@ -108,24 +106,10 @@ class Call:
         self.context: grpc.aio.ServicerContext[Any, Any] = context
         self.metadata = metadata
         self.request_id = request_id
-        self.principal = ANONYMOUS
         self.started_at = started_at
-        self.deadline: float | None = None
-        self.code = grpc.StatusCode.OK
-        self.error: AacError | None = None
-        self.trailers: dict[str, str] = {"x-request-id": request_id}
-        self.ended = False
-        self.received = 0
-        self.sent = 0
-        self.writing = False
-        self._task = asyncio.current_task()
+        self.trailers = {"x-request-id": request_id}
         self._expiry = expiry
-        self._slot: set[Any] | None = None
-        self._end_at = float("inf")
-        self._ending: Callable[[], AacError] = DeadlineExceeded
-        self._expired = False
-        self._interrupted = False
-        self._drain_callbacks: list[Callable[[], None]] | None = None
+        self._task = asyncio.current_task()
 
     @property
     def canceled(self) -> bool:
@@ -193,15 +177,10 @@ class Call:
         """
         if self.ended or self._interrupted:
             return
-        self._expired = True
+        self.expired = True
         if not self.writing and self._task is not None:
             self._interrupted = True
             self._task.cancel()
-
-    @property
-    def expired(self) -> bool:
-        """Its time is over, though the handler may not have noticed yet."""
-        return self._expired
 
     def finish(self) -> None:
         """The handler has returned or raised: it can't be interrupted any more."""
@@ -211,13 +190,11 @@ class Call:
 
     def interruption(self) -> AacError | None:
         """The error that the handler was interrupted with; None where it was not, or was cancelled from outside too."""
-        if not self._expired or self._task is None:
+        if not self.expired or self._task is None:
             return None
         canceled = self._task.uncancel() if self._interrupted else self._task.cancelling()
         return None if canceled else self._ending()
 
-
-ANONYMOUS = Principal(subject="")
 
 CURRENT: ContextVar[Call] = ContextVar("aac_call")
 """Set by the adapter; read it by `current_call` or `find_call`."""

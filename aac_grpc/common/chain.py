@@ -8,7 +8,14 @@ import grpc
 
 from aac_grpc.common.contract import policy_of
 from aac_grpc.common.interceptors.access_log import AccessLog
-from aac_grpc.common.interceptors.adapter import Handler, MethodAdapter, Serving, adapt, unknown_method
+from aac_grpc.common.interceptors.adapter import (
+    INVOCATION_METADATA,
+    Handler,
+    MethodAdapter,
+    Serving,
+    adapt,
+    unknown_method,
+)
 from aac_grpc.common.interceptors.auth import Authentication, CredentialScheme
 from aac_grpc.common.interceptors.authz import Authorization
 from aac_grpc.common.interceptors.breaker import RequiredDependencies
@@ -80,6 +87,7 @@ class Handlers(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> Handler:
         """The method's handler; for an unknown one, a handler that says so."""
+        INVOCATION_METADATA.set(details.invocation_metadata)
         path: str = details.method
         return self._adapted.get(path) or unknown_method(path)
 

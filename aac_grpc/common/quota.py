@@ -3,12 +3,13 @@
 import math
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 from aac_grpc.common.clock import Clock
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Budget:
     """Size of one bucket."""
 
@@ -16,6 +17,11 @@ class Budget:
     """Units that come back each second."""
     burst: float
     """Units that it holds when full."""
+
+    @cached_property
+    def limit(self) -> str:
+        """What `x-ratelimit-limit` says: units that a full bucket holds."""
+        return str(int(self.burst))
 
     def __str__(self) -> str:
         return f"{self.rate:g}/s, burst {self.burst:g}"
@@ -25,8 +31,6 @@ class Grant(NamedTuple):
     """The answer to one charge."""
 
     allowed: bool
-    limit: int
-    """Units that a full bucket holds."""
     remaining: int
     """Units that are left."""
     reset_s: float
@@ -76,7 +80,7 @@ class LocalQuotas:
             bucket.units -= cost
         missing = 0.0 if allowed else (wanted - bucket.units) / budget.rate
         full = (budget.burst - bucket.units) / budget.rate
-        return Grant(allowed, int(budget.burst), max(0, math.floor(bucket.units)), full, missing)
+        return Grant(allowed, max(0, math.floor(bucket.units)), full, missing)
 
     def _forget_oldest(self) -> None:
         """Makes room. A bucket that is forgotten is full when its owner comes back: the longest unused go first."""

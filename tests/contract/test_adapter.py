@@ -175,6 +175,13 @@ async def test_a_rule_of_the_whole_message_names_its_field(mesh: PingMesh, arity
     assert error.violations == (FieldViolation("act", "can't be done twice"),)
 
 
+async def test_a_good_request_does_not_make_a_bad_one_good(mesh: PingMesh) -> None:
+    for _ in range(3):
+        assert await mesh.call("Unary", Request(count=7))
+        error = await refusal(mesh, "Unary", Request(count=-7))
+        assert [violation.field for violation in error.violations] == ["count"]
+
+
 @pytest.mark.parametrize("name", CLIENT_STREAMS)
 async def test_a_message_that_breaks_a_rule_ends_the_stream(mesh: PingMesh, name: str) -> None:
     error = await refusal(mesh, name, Request(), Request(count=-1), Request())

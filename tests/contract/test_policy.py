@@ -1,6 +1,7 @@
 """Policies of the contract: complete, consistent, and equal to the golden manifest."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,9 @@ def test_health_needs_no_policy_of_ours() -> None:
 def test_a_method_that_is_nowhere_has_no_policy() -> None:
     with pytest.raises(KeyError):
         policy_of("/no.such.Service/Method")
+
+
+def test_no_rule_asks_for_the_time() -> None:
+    """What was found valid once stays so: repeated reads are checked once."""
+    rules = [line.partition("//")[0] for file in (ROOT / "proto").rglob("*.proto") for line in file.open()]
+    assert not [line for line in rules if re.search(r"\b(lt_now|gt_now|within|now)\b", line)]

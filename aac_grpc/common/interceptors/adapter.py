@@ -7,8 +7,9 @@ composed once, when the server starts.
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -27,6 +28,9 @@ from aac_grpc.common.interceptors.recovery import canceled, recover
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+INVOCATION_METADATA: ContextVar[Sequence[tuple[str, Any]]] = ContextVar("aac_invocation_metadata", default=())
+"""Set where gRPC asks for a call's handler, in the task that serves the call. Its context would decode them again."""
 
 _log = structlog.get_logger("adapter")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -90,7 +94,7 @@ class MethodAdapter:
 
     async def serve(self, request: Any, context: Context) -> bytes | None:
         """Serves one call; what gRPC calls."""
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = dict(INVOCATION_METADATA.get())
         call = Call(self._policy, context, metadata, request_id_of(metadata), self._clock(), self._expiry)
         CURRENT.set(call)
         entered = 0
@@ -181,6 +185,7 @@ class MethodAdapter:
         except DecodeError:
             raise Malformed from None
         call.received += 1
+        call.request = raw
         for hook in self._hooks.requests:
             if (wait := hook(call, message)) is not None:
                 await wait

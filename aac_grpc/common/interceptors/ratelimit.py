@@ -66,9 +66,10 @@ class MethodRateLimit(Interceptor):
         self._settle(call, budget, await grant)
 
     def _settle(self, call: Call, budget: Budget, grant: Grant) -> None:
-        call.trailers["x-ratelimit-limit"] = str(grant.limit)
-        call.trailers["x-ratelimit-remaining"] = str(grant.remaining)
-        call.trailers["x-ratelimit-reset"] = str(math.ceil(grant.reset_s))
+        trailers = call.trailers
+        trailers["x-ratelimit-limit"] = budget.limit
+        trailers["x-ratelimit-remaining"] = str(grant.remaining)
+        trailers["x-ratelimit-reset"] = str(math.ceil(grant.reset_s))
         if not grant.allowed:
             self._refused.inc()
             raise RateLimited(
