@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from aac_grpc.backends.state import StateDirectory
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.platform.composition import Platform
 from bench.machine import ROOT
-from bench.processes import cpu_seconds
+from bench.processes import cpu_seconds, end
 
 FIRST_OFFSET = 2300
 UP_WITHIN_S = 300.0
@@ -38,24 +39,40 @@ class Installation:
             settings: Environment of its processes, on top of what everyone has.
         """
         self._state = StateDirectory(folder / "state")
+        self._errors = folder / "up.log"
+        self._running: asyncio.subprocess.Process | None = None
         self._offset = free_offset()
         kept = {name: value for name, value in os.environ.items() if name not in BACKENDS and _is_ours(name)}
         self._environment = {**kept, "AAC_STATE_DIR": str(self._state.path), **settings}
 
     async def up(self, *options: str) -> tuple[float, dict[str, Any]]:
-        """Starts it with `aac up`; returns the seconds until it was ready, and what the command says.
+        """Starts it with `aac up`; returns the seconds until it was ready, and what the command says then.
 
         Raises:
             RuntimeError: It did not start.
         """
         began = time.perf_counter()
-        command = ("up", "--detach", "--json", "--port-offset", str(self._offset), *options)
-        output = await self._aac(*command, within=UP_WITHIN_S)
-        return time.perf_counter() - began, json.loads(output)
+        with self._errors.open("ab") as errors:
+            self._running = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "aac_grpc.cli", "up", "--json", "--port-offset", str(self._offset), *options),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env=self._environment,
+                cwd=ROOT,
+            )
+        assert self._running.stdout is not None
+        async with asyncio.timeout(UP_WITHIN_S):
+            line = await self._running.stdout.readline()
+        if not line:
+            raise RuntimeError(f"aac up failed: {self._errors.read_text()[-1000:]}")
+        return time.perf_counter() - began, json.loads(line)
 
     async def down(self) -> None:
-        """Stops it with `aac down`."""
-        await self._aac("down", "--json", within=DOWN_WITHIN_S)
+        """Stops it as Ctrl-C does."""
+        if self._running is not None:
+            await end(self._running, DOWN_WITHIN_S, signal.SIGINT)
+            self._running = None
 
     def parts(self) -> dict[str, list[psutil.Process]]:
         """Its processes by what of the platform they are: the supervisor and everything below it.
@@ -93,29 +110,6 @@ class Installation:
             auth_address=platform.address("auth-service"),
             trading_address=platform.address("trading-engine"),
         )
-
-    async def _aac(self, *arguments: str, within: float) -> str:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "aac_grpc.cli",
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=self._environment,
-            cwd=ROOT,
-        )
-        try:
-            async with asyncio.timeout(within):
-                output, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            raise RuntimeError(f"aac {arguments[0]} failed: {(output + errors).decode(errors='replace')[-1000:]}")
-        return output.decode()
 
 
 @asynccontextmanager

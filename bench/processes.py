@@ -66,7 +66,7 @@ async def program(*arguments: str, environment: Mapping[str, str]) -> AsyncItera
                 raise RuntimeError(f"{' '.join(arguments)} ended: {_tail(output)}") from None
             raise
         finally:
-            await _end(process)
+            await end(process, STOP_TIMEOUT_S)
 
 
 def _tail(output: "tempfile._TemporaryFileWrapper[bytes]") -> str:
@@ -75,12 +75,13 @@ def _tail(output: "tempfile._TemporaryFileWrapper[bytes]") -> str:
     return output.read().decode(errors="replace")
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process, within: float, told: signal.Signals = signal.SIGTERM) -> None:
+    """Tells a program to end, waits until it has, and kills it after so many seconds."""
     if process.returncode is not None:
         return
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(told)
     try:
-        async with asyncio.timeout(STOP_TIMEOUT_S):
+        async with asyncio.timeout(within):
             await process.wait()
     except TimeoutError:
         process.kill()

@@ -17,7 +17,7 @@ async def measure_startup(options: Options) -> AsyncIterator[Row]:
     async with new_installation() as installation:
         seconds, info = await installation.up()
         how = (
-            f"`aac up --detach` until it says ready, on this state directory; flow: {info['flow']}. Not included: the"
+            f"`aac up` until it says ready; flow: {info['flow']}. Not included: the"
             " environment's install; the caches of Kafka's jars and class data are as they were on this machine"
         )
         yield Row("spine.up_seconds_cold", seconds, "s", detail=f"fresh state directory. {how}")

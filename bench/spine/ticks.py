@@ -16,7 +16,7 @@ from bench.authority import Authority, authority
 from bench.installation import folder_for_all, free_offset
 from bench.machine import ROOT
 from bench.options import Options
-from bench.processes import START_TIMEOUT_S, cpu_seconds, free_port, program
+from bench.processes import START_TIMEOUT_S, STOP_TIMEOUT_S, cpu_seconds, end, free_port, program
 from bench.report import Row
 from bench.spine.orders import unlimited
 from bench.spine.venue_source import BATCH_ROWS, SYMBOL, Batch, PreparedVenue, VenueSource, serving
@@ -110,9 +110,7 @@ async def _readers(order: Mapping[str, Any]) -> AsyncIterator[asyncio.subprocess
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
+        await end(process, STOP_TIMEOUT_S)
 
 
 async def _line(process: asyncio.subprocess.Process) -> str:
