@@ -12,8 +12,10 @@ import grpc
 import psycopg
 from aac.auth.v1.auth_pb2 import IssueServiceTokenRequest, LoginRequest, LoginResponse
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
+from aac.event.v1.event_pb2 import Event
 
 from aac_grpc.client.errors import from_rpc_error
+from aac_grpc.common.events import EventTail
 from aac_grpc.common.identity import derive_service_secret
 from aac_grpc.common.server import Server, Service
 from aac_grpc.servicers import analytics, auth, risk, trading
@@ -138,6 +140,25 @@ async def eventually(fact: Callable[[], Awaitable[bool]], seconds: float = 10.0)
     async with asyncio.timeout(seconds):
         while not await fact():  # noqa: ASYNC110 what is waited for happens in another process
             await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def told(installation: Mapping[str, Any], topic: str) -> AsyncIterator[Callable[[str], Awaitable[Event]]]:
+    """Gives a function that waits for the next event of a key on a topic, from now on."""
+    tail = EventTail(installation["kafka_bootstrap_servers"], [topic])
+    await tail.open()
+
+    async def next_of(key: str) -> Event:
+        async for batch in tail.batches():
+            for event in map(Event.FromString, (received.value for received in batch)):
+                if event.key == key:
+                    return event
+        raise AssertionError("the events have ended")
+
+    try:
+        yield lambda key: asyncio.wait_for(next_of(key), 15)
+    finally:
+        await tail.close()
 
 
 async def service_token(server: Server, service: str) -> str:

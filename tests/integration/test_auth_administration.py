@@ -26,7 +26,6 @@ from aac.auth.v1.auth_pb2 import (
     RevokeApiKeyRequest,
 )
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
-from aac.event.v1.event_pb2 import Event
 from aac.type.v1.page_pb2 import PageRequest
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -39,12 +38,11 @@ from aac_grpc.client.errors import (
     PermissionDenied,
     Unauthenticated,
 )
-from aac_grpc.common.events import EventTail
 from aac_grpc.common.identity import derive_service_secret
 from aac_grpc.common.server import Server
 from aac_grpc.common.topics import IDENTITY
 from aac_grpc.servicers.auth.service_identities import SERVICE_SCOPES
-from tests.integration.services import ADMIN, DEMO, MESH_SECRET, Caller, Callers, auth_serving, sign_in
+from tests.integration.services import ADMIN, DEMO, MESH_SECRET, Caller, Callers, auth_serving, sign_in, told
 
 PASSWORD = "a password of some length"
 
@@ -320,26 +318,14 @@ async def test_a_wrong_secret_or_an_unknown_service_gets_no_token(trader: Caller
 
 
 async def test_every_change_is_in_the_audit_log_and_told_on_kafka(admin: Caller, installation: dict[str, Any]) -> None:
-    tail = EventTail(installation["kafka_bootstrap_servers"], [IDENTITY])
-    await tail.open()
-    made: auth_pb2.User = (await admin.CreateUser(user("ida", ROLE_ADMIN))).user
+    async with told(installation, IDENTITY) as next_of:
+        made: auth_pb2.User = (await admin.CreateUser(user("ida", ROLE_ADMIN))).user
+        event = await next_of(made.user_id)
     async with await psycopg.AsyncConnection.connect(installation["database_url"]) as connection:
         cursor = await connection.execute(
             "select method, username from auth_service.audit_log where subject = %s", (made.user_id,)
         )
         assert await cursor.fetchall() == [("/aac.auth.v1.AuthService/CreateUser", "root")]
-
-    async def told() -> Event:
-        async for batch in tail.batches():
-            for event in map(Event.FromString, (received.value for received in batch)):
-                if event.key == made.user_id:
-                    return event
-        raise AssertionError("the events have ended")
-
-    try:
-        event = await asyncio.wait_for(told(), 15)
-    finally:
-        await tail.close()
     assert (event.type, event.source, event.sequence) == ("aac.identity.user_created", "auth-service", 1)
     assert (event.identity.subject, event.identity.firm_id) == (made.user_id, "house")
 

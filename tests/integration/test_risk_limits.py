@@ -24,6 +24,7 @@ from aac.type.v1.money_pb2 import Money
 
 from aac_grpc.client.errors import InvalidFields, KeyReused, PermissionDenied, Unavailable, VersionClash
 from aac_grpc.common.server import Server
+from aac_grpc.common.topics import RISK
 from aac_grpc.servicers import risk
 from tests.integration.services import (
     ADMIN,
@@ -36,9 +37,10 @@ from tests.integration.services import (
     service_token,
     serving,
     sign_in,
+    told,
 )
 
-V1, V2, V3, V4, V5, V6 = (f"v{number}-{secrets.token_hex(3)}" for number in range(1, 7))
+V1, V2, V3, V4, V5, V6, V7 = (f"v{number}-{secrets.token_hex(3)}" for number in range(1, 8))
 """Venues of this run; Redis may remember those of others."""
 
 DEFAULTS = {"default_max_order_quantity": "1000", "default_price_band": "0.1", "default_max_open_orders": 50}
@@ -167,6 +169,15 @@ async def test_a_repeated_call_changes_nothing_more(admin: Caller) -> None:
     with pytest.raises(KeyReused):
         request.limits.max_position = "8"
         await admin.SetLimits(request)
+
+
+async def test_a_change_of_limits_is_told_on_kafka(admin: Caller, installation: dict[str, Any]) -> None:
+    async with told(installation, RISK) as next_of:
+        request = SetLimitsRequest(venue=V7, account_id="demo", limits=Limits(max_position="7"), request_id="v7")
+        await admin.SetLimits(request)
+        event = await next_of(f"{V7}/demo")
+    assert (event.type, event.source, event.sequence) == ("aac.risk.limits_set", "risk-management", 1)
+    assert (event.venue, event.limits.account_id, event.limits.version) == (V7, "demo", 1)
 
 
 async def test_who_may_not_is_told_so(demo: Caller, admin: Caller) -> None:

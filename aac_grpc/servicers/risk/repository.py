@@ -88,16 +88,8 @@ class LimitsRepository:
             where venue = %(venue)s and account_id = %(account)s""",
             {**place, "own": Jsonb(fields), "version": version + 1, "now": now},
         )
-        event = Event(
-            event_id=str(uuid4()),
-            type="aac.risk.limits_set",
-            source="risk-management",
-            key=f"{venue}/{account_id}",
-            sequence=version + 1,
-            occurred_at=to_timestamp(now),
-            venue=venue,
-            limits=LimitsEvent(account_id=account_id, version=version + 1, actor=actor),
-        )
+        event = _limits_event(venue, account_id, version + 1, actor)
+        event.occurred_at.CopyFrom(to_timestamp(now))
         await outbox.add(tx, event, RISK)
         return AccountLimits(own, self._over_defaults(own), version + 1)
 
@@ -116,6 +108,18 @@ class LimitsRepository:
         effective.CopyFrom(self._defaults)
         effective.MergeFrom(own)
         return effective
+
+
+def _limits_event(venue: str, account_id: str, version: int, actor: str) -> Event:
+    return Event(
+        event_id=str(uuid4()),
+        type="aac.risk.limits_set",
+        source="risk-management",
+        key=f"{venue}/{account_id}",
+        sequence=version,
+        venue=venue,
+        limits=LimitsEvent(account_id=account_id, version=version, actor=actor),
+    )
 
 
 def _key(venue: str, account_id: str) -> str:
