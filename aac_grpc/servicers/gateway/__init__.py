@@ -74,7 +74,11 @@ def api_key_exchange(resources: Resources) -> ApiKeyExchange:
             return response.access_token, response.expires_at.ToNanoseconds() / 1e9
 
         _exchanges[resources] = ApiKeyExchange(
-            ask, resources.clock, size=settings.api_key_cache_size, refusal_ttl_s=settings.api_key_refusal_ttl_s
+            ask,
+            resources.clock,
+            size=settings.api_key_cache_size,
+            ttl_s=settings.api_key_ttl_s,
+            refusal_ttl_s=settings.api_key_refusal_ttl_s,
         )
     return _exchanges[resources]
 

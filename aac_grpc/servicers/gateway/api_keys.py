@@ -23,9 +23,9 @@ class ExchangedToken:
     issued_at: float
     expires_at: float
 
-    def lives_on(self, now: float) -> bool:
-        """It is good for a call."""
-        return now < self.expires_at - TOKEN_MARGIN_S
+    def lives_on(self, now: float, longest_s: float) -> bool:
+        """It is good for a call, and was got not longer ago than that."""
+        return now < min(self.expires_at - TOKEN_MARGIN_S, self.issued_at + longest_s)
 
     def is_young(self, now: float) -> bool:
         """Half of its life or more is left: a stream that is opened with it lasts for a while."""
@@ -50,6 +50,7 @@ class ApiKeyExchange:
         clock: Clock,
         *,
         size: int,
+        ttl_s: float,
         refusal_ttl_s: float,
     ) -> None:
         """Begins with nothing remembered.
@@ -58,11 +59,13 @@ class ApiKeyExchange:
             exchange: Asks auth-service: API key to access token and its end, seconds since the Unix epoch.
             clock: Wall time.
             size: Most keys remembered; the one used longest ago is forgotten first.
+            ttl_s: How long a token is used before its key is exchanged again: so long at most a revoked key works.
             refusal_ttl_s: How long a refused key is refused without asking again.
         """
         self._exchange = exchange
         self._clock = clock
         self._size = size
+        self._ttl_s = ttl_s
         self._refusal_ttl_s = refusal_ttl_s
         self._known: OrderedDict[bytes, ExchangedToken | _Refusal] = OrderedDict()
         self._running: dict[bytes, asyncio.Task[ExchangedToken]] = {}
@@ -83,7 +86,9 @@ class ApiKeyExchange:
         match self._known.get(digest):
             case _Refusal(error, until) if now < until:
                 raise error
-            case ExchangedToken() as found if found.is_young(now) if for_stream else found.lives_on(now):
+            case ExchangedToken() as found if found.lives_on(now, self._ttl_s) and (
+                found.is_young(now) or not for_stream
+            ):
                 self._known.move_to_end(digest)
                 return found.token
         return (await asyncio.shield(self._exchange_once(digest, api_key))).token

@@ -9,6 +9,9 @@ class GatewaySettings(ServiceSettings):
     """API keys and watchers."""
 
     api_key_cache_size: int = Field(10_000, ge=1, description="API keys whose tokens are remembered.")
+    api_key_ttl_s: float = Field(
+        60.0, gt=0, description="How long an API key's token is used: so long at most a revoked key works."
+    )
     api_key_refusal_ttl_s: float = Field(
         5.0, gt=0, description="How long a refused API key is refused without asking auth-service again."
     )
