@@ -38,7 +38,7 @@ def build(resources: Resources) -> Sequence[Servicer]:
     _follow_backends(resources, routes)
 
     def open_tail(start: Mapping[Partition, int], from_beginning: bool) -> EventTail:
-        return EventTail(settings.kafka_bootstrap_servers, TOPIC_NAMES, start=start, from_beginning=from_beginning)
+        return resources.tail(TOPIC_NAMES, start=start, from_beginning=from_beginning)
 
     servicer = GatewayServicer(
         Overviews(channels),

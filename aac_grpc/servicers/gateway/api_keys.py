@@ -85,7 +85,7 @@ class ApiKeyExchange:
         now = self._clock.time()
         match self._known.get(digest):
             case _Refusal(error, until) if now < until:
-                raise error
+                raise error.with_traceback(None)  # each raise would lengthen it
             case ExchangedToken() as found if found.lives_on(now, self._ttl_s) and (
                 found.is_young(now) or not for_stream
             ):
