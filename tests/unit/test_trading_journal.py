@@ -2,9 +2,11 @@
 
 import random
 from decimal import Decimal
+from typing import Any, NamedTuple
 
 import pytest
 from aac.trading.v1 import order_pb2
+from aac.trading.v1.command_pb2 import CommandBatch, VenueCommand
 from aac.trading.v1.journal_pb2 import JournalBatch, VenueEvent
 
 from aac_grpc.domain.commands import (
@@ -21,7 +23,7 @@ from aac_grpc.domain.commands import (
 )
 from aac_grpc.domain.feed import Cancel, FeedRow, New, Print, RecordedFill, Take, TopOfBook
 from aac_grpc.domain.instruments import Instrument, InstrumentKind
-from aac_grpc.domain.orders import OrderType, Side, TimeInForce
+from aac_grpc.domain.orders import OrderType, Reason, Side, TimeInForce, Verdict
 from aac_grpc.domain.venue import Venue
 from aac_grpc.feeds.messages import row_message
 from aac_grpc.servicers.trading.batch import Batch
@@ -30,6 +32,7 @@ from aac_grpc.servicers.trading.decoding import decode
 from aac_grpc.servicers.trading.failpoints import Failpoint
 from aac_grpc.servicers.trading.feed_rows import feed_row
 from aac_grpc.servicers.trading.live import LiveOrders, LiveVenue
+from aac_grpc.servicers.trading.vocabulary import SIDES, TIMES_IN_FORCE, TYPES, instrument_of, reasons_of
 
 GOOG = Instrument("GOOG", "v", InstrumentKind.VENUE, "Google", "USD", Decimal("0.01"), Decimal("1"))
 
@@ -106,11 +109,24 @@ class Player:
         return self.random.randint(1, 9)
 
 
-def play(seed: int, batches: int = 60) -> tuple[LiveVenue, list[VenueEvent], list[dict[str, object]]]:
-    """Plays batches of random commands; returns the venue, its events as read back, and the orders' rows."""
+class Played(NamedTuple):
+    """What came of random batches."""
+
+    live: LiveVenue
+    events: list[VenueEvent]
+    """As read back from the journal."""
+    commands: list[CommandBatch]
+    """As read back from the journal."""
+    rows: list[dict[str, Any]]
+    """Of the orders."""
+
+
+def play(seed: int, batches: int = 60) -> Played:
+    """Plays batches of random commands."""
     live, player = empty(), Player(seed)
     events: list[VenueEvent] = []
-    rows: dict[object, dict[str, object]] = {}
+    told: list[CommandBatch] = []
+    rows: dict[str, dict[str, Any]] = {}
     commands = opening()
     for now in range(1, batches + 1):
         batch = Batch(live, now)
@@ -120,19 +136,24 @@ def play(seed: int, batches: int = 60) -> tuple[LiveVenue, list[VenueEvent], lis
                 assert tuple(feed_row(message, "rows[0]") for message in messages) == command.rows
                 batch.execute(command, message=feed_rows_message("run", messages))
             else:
-                batch.execute(command)
+                risk = None
+                if live.venue.intent(command) is not None:
+                    refused = player.random.random() < 0.1
+                    risk = Verdict(not refused, (Reason("ORDER_SIZE", "too large", "1", "2"),) if refused else ())
+                batch.execute(command, risk)
         batch.seal()
         events += JournalBatch.FromString(batch.events).events
+        told.append(CommandBatch.FromString(batch.commands))
         rows.update({record["order_id"]: record for record in batch.records()["orders"]})
         commands = []
         for _ in range(player.random.randint(1, 8)):
             commands.append(player.command(live))
-    return live, events, list(rows.values())
+    return Played(live, events, told, list(rows.values()))
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_events_that_were_written_and_read_rebuild_the_same_state(seed: int) -> None:
-    live, events, _ = play(seed)
+    live, events, _, _ = play(seed)
     rebuilt = Venue("v")
     for message in events:
         rebuilt.apply(decode(message, "v"))
@@ -140,9 +161,53 @@ def test_events_that_were_written_and_read_rebuild_the_same_state(seed: int) -> 
     assert [message.sequence for message in events] == list(range(1, len(events) + 1))
 
 
+def command_of(message: VenueCommand) -> Command:
+    """A command as the journal kept it."""
+    kind = message.WhichOneof("command")
+    said = getattr(message, kind)
+    if kind == "place_order":
+        return PlaceOrder(
+            said.account_id,
+            said.client_order_id,
+            said.symbol,
+            SIDES.member(said.side),
+            TYPES.member(said.type),
+            TIMES_IN_FORCE.member(said.time_in_force),
+            said.quantity,
+            said.price or None,
+        )
+    if kind == "feed_rows":
+        return FeedRows(said.run_id, tuple(feed_row(row, "rows[0]") for row in said.rows))
+    others: dict[str, Any] = {
+        "add_instrument": lambda: AddInstrument(instrument_of(said.instrument, "v")),
+        "create_account": lambda: CreateAccount(
+            said.account_id, said.currency, AccountKind.FLOW if said.flow else AccountKind.USER, said.allow_short
+        ),
+        "adjust_cash": lambda: AdjustCash(said.account_id, said.amount, said.reference),
+        "amend_order": lambda: AmendOrder(said.account_id, said.order_id, said.price or None, said.quantity or None),
+        "cancel_order": lambda: CancelOrder(said.account_id, said.order_id),
+        "start_feed": lambda: StartFeed(said.run_id, said.symbol, said.account_id),
+    }
+    made: Command = others[kind]()
+    return made
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_commands_that_were_written_and_read_match_again_to_the_same_state(seed: int) -> None:
+    live, _, told, _ = play(seed)
+    again = Venue("v")
+    for batch in told:
+        for message in batch.commands:
+            verdict = None
+            if message.HasField("verdict"):
+                verdict = Verdict(message.verdict.accepted, reasons_of(message.verdict.reasons))
+            again.execute(command_of(message), batch.time_ns, verdict)
+    assert again.state_hash() == live.venue.state_hash()
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_rows_of_orders_are_the_users_orders_as_the_venue_has_them(seed: int) -> None:
-    live, _, rows = play(seed)
+    live, _, _, rows = play(seed)
     by_id = {row["order_id"]: row for row in rows}
     assert all(row["account_id"] in ("alice", "bob") for row in rows)
     resting = {order.order_id: order for name in ("alice", "bob") for order in live.venue.open_orders(name)}
