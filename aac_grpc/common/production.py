@@ -26,6 +26,7 @@ def _faults(settings: "ServiceSettings") -> list[str]:
         (_weak_url(settings.database_url.get_secret_value()), "DATABASE_URL has a default or weak password"),
         (_plaintext_database(settings.database_url.get_secret_value()), "DATABASE_URL does not ask for TLS (sslmode)"),
         (_plaintext_redis(settings.redis_url.get_secret_value()), "REDIS_URL is neither rediss:// nor on this host"),
+        (_plaintext_kafka(settings), "KAFKA_BOOTSTRAP_SERVERS are elsewhere and AAC_KAFKA_CONFIG asks for no TLS"),
         (not secret, "AAC_SERVICE_SECRET is missing"),
         (bool(secret) and weak_secret(secret), "AAC_SERVICE_SECRET is weak"),
         (settings.reflection is True, "AAC_REFLECTION is on"),
@@ -45,6 +46,12 @@ def _weak_url(url: str) -> bool:
 
 def _is_local(url: str) -> bool:
     return (urlsplit(url).hostname or "localhost") in {"localhost", "127.0.0.1", "::1"}
+
+
+def _plaintext_kafka(settings: "ServiceSettings") -> bool:
+    protocol = settings.kafka_config.get("security.protocol")
+    secure = protocol is not None and protocol.get_secret_value().upper() in {"SSL", "SASL_SSL"}
+    return not secure and not all(_is_local(f"//{broker}") for broker in settings.kafka_bootstrap_servers.split(","))
 
 
 def _plaintext_database(url: str) -> bool:

@@ -4,6 +4,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from aac_grpc.client.errors import DependencyUnavailable
 from aac_grpc.common import metrics
 from aac_grpc.common.breaker import Breakers, BreakerState
 from aac_grpc.common.channel import AUTH_SERVICE, Channels
@@ -19,7 +23,9 @@ if TYPE_CHECKING:
 
     from aac_grpc.common.cache import Cache
     from aac_grpc.common.database import Database
-    from aac_grpc.common.events import EventConsumer, EventHandler, EventPublisher
+    from aac_grpc.common.events import EventConsumer, EventHandler, EventPublisher, EventTail
+
+_log = structlog.get_logger("resources")
 
 Open = Callable[[], Awaitable[Any]]
 Close = Callable[[], Awaitable[Any]]
@@ -103,7 +109,9 @@ class Resources:
         """The process's Kafka producer."""
         from aac_grpc.common.events import EventPublisher
 
-        publisher = EventPublisher(self.settings.kafka_bootstrap_servers)
+        publisher = EventPublisher(
+            self.settings.kafka_bootstrap_servers, config=self._kafka_config, breaker=self.breakers.get("kafka")
+        )
         self._own("kafka", publisher.start, publisher.stop, None)
         return publisher
 
@@ -123,6 +131,12 @@ class Resources:
             **options,
         )
 
+    def tail(self, topics: Sequence[str], **options: Any) -> "EventTail":
+        """A reader of topics without a group. Options as in `EventTail`."""
+        from aac_grpc.common.events import EventTail
+
+        return EventTail(self.settings.kafka_bootstrap_servers, topics, config=self._kafka_config, **options)
+
     @cached_property
     def verifier(self) -> TokenVerifier:
         """Verifies access tokens by auth-service's keys."""
@@ -139,18 +153,31 @@ class Resources:
         )
 
     async def open(self) -> None:
-        """Opens what was made and is not open yet.
+        """Opens what was made and is not open yet; waits for what is away, at most `start_timeout_s`.
 
         Raises:
             DependencyUnavailable: Something can't be reached.
         """
         while self._unopened:
-            await self._unopened.pop(0)()
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception_type(DependencyUnavailable),
+                stop=stop_after_delay(self.settings.start_timeout_s),
+                wait=wait_random_exponential(multiplier=0.2, max=2),
+                before_sleep=_say_who_is_awaited,
+                reraise=True,
+            ):
+                with attempt:
+                    await self._unopened[0]()
+            del self._unopened[0]
 
     async def close(self) -> None:
         """Closes what was opened, in reverse order."""
         while self._opened:
             await self._opened.pop()()
+
+    @property
+    def _kafka_config(self) -> dict[str, str]:
+        return {name: value.get_secret_value() for name, value in self.settings.kafka_config.items()}
 
     def _own(self, name: str, open_: Open | None, close: Close, check: Callable[[], Awaitable[None]] | None) -> None:
         if open_ is not None:
@@ -158,6 +185,11 @@ class Resources:
         self._opened.append(close)
         if check is not None:
             self.health.add_check(name, check, required=name in self._required)
+
+
+def _say_who_is_awaited(attempt: RetryCallState) -> None:
+    failure = attempt.outcome.exception() if attempt.outcome is not None else None
+    _log.warning("waiting for a dependency", error=str(failure))
 
 
 def _show_breaker(name: str, state: BreakerState) -> None:

@@ -100,6 +100,11 @@ class ServiceSettings(BaseSettings):
         description="Kafka brokers, host:port with commas between.",
     )
 
+    kafka_config: dict[str, SecretStr] = Field(
+        default={},
+        description="More librdkafka settings for every Kafka client, such as TLS and SASL, as a JSON object.",
+    )
+
     instance_id: str = Field(
         default_factory=default_instance_id, description="Name of this process in logs and in the registry."
     )
@@ -160,6 +165,9 @@ class ServiceSettings(BaseSettings):
         default=5.0, gt=0, description="Timeout of STANDARD methods where the caller sets none."
     )
     timeout_slow_s: float = Field(default=30.0, gt=0, description="Timeout of SLOW methods where the caller sets none.")
+    start_timeout_s: float = Field(
+        default=30.0, ge=0, description="How long a starting process waits for its database before it gives up."
+    )
     drain_grace_s: float = Field(default=2.0, ge=0, description="How long streams may take to say goodbye at shutdown.")
     shutdown_grace_s: float = Field(
         default=5.0, ge=0, description="How long running calls may take to end at shutdown."

@@ -10,6 +10,8 @@ from aac_grpc.common.settings import ServiceSettings
 GOOD: dict[str, Any] = {
     "ENVIRONMENT": "production",
     "DATABASE_URL": "postgresql://risk:k2J8s0qLw9Zr@db.internal/aac?sslmode=verify-full",
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka-1.internal:9093,kafka-2.internal:9093",
+    "AAC_KAFKA_CONFIG": '{"security.protocol": "SASL_SSL", "sasl.password": "hunter2"}',
     "REDIS_URL": "rediss://cache.internal:6379/0",
     "AAC_SERVICE_SECRET": "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 }
@@ -75,6 +77,8 @@ def test_good_production_settings_are_taken(environment: pytest.MonkeyPatch) -> 
         ("DATABASE_URL", "postgresql://aac:aac@db.internal/aac?sslmode=require", "password"),
         ("DATABASE_URL", "postgresql://risk:k2J8s0qLw9Zr@db.internal/aac", "TLS"),
         ("REDIS_URL", "redis://cache.internal:6379", "REDIS_URL"),
+        ("AAC_KAFKA_CONFIG", "{}", "AAC_KAFKA_CONFIG"),
+        ("AAC_KAFKA_CONFIG", '{"security.protocol": "SASL_PLAINTEXT"}', "AAC_KAFKA_CONFIG"),
         ("AAC_SERVICE_SECRET", "", "AAC_SERVICE_SECRET is missing"),
         ("AAC_SERVICE_SECRET", "short", "AAC_SERVICE_SECRET is weak"),
         ("AAC_SERVICE_SECRET", "a" * 64, "AAC_SERVICE_SECRET is weak"),
@@ -100,5 +104,10 @@ def test_a_refusal_lists_every_fault_and_shows_no_secret(environment: pytest.Mon
 
 
 def test_secrets_are_not_shown_when_settings_are_printed(environment: pytest.MonkeyPatch) -> None:
-    settings = read(environment, AAC_SERVICE_SECRET="hunter2", DATABASE_URL="postgresql://x:hunter2@y/z")
+    settings = read(
+        environment,
+        AAC_SERVICE_SECRET="hunter2",
+        DATABASE_URL="postgresql://x:hunter2@y/z",
+        AAC_KAFKA_CONFIG='{"sasl.password": "hunter2"}',
+    )
     assert "hunter2" not in repr(settings)
