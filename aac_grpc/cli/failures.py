@@ -42,6 +42,9 @@ def _document(error: Exception) -> dict[str, Any] | None:
             "retry_after": error.retry_after,
             "request_id": error.request_id,
         }
+    if isinstance(error, ModuleNotFoundError):
+        remedy = "pip install 'aac-grpc[up]'"
+        return {"reason": "ModuleNotFoundError", "message": f"{error.name} is not installed; {remedy} installs it"}
     if _is_for_people(error):
         return {"reason": type(error).__name__, "message": str(error)}
     return None

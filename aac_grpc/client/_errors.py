@@ -95,8 +95,9 @@ class InvalidFields(InvalidRequest):
 
     def __init__(self, violations: Iterable[FieldViolation]) -> None:
         found = tuple(violations)
-        names = ", ".join(dict.fromkeys(violation.field for violation in found))
-        super().__init__(f"invalid {names}", violations=found)
+        names = list(dict.fromkeys(violation.field for violation in found))
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        super().__init__(f"invalid {', '.join(names[:5])}{more}", violations=found)
 
 
 class InvalidField(InvalidFields):

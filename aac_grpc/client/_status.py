@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import grpc
@@ -18,6 +18,10 @@ from aac_grpc.client._errors import AacError, FieldViolation
 DOMAIN = "aac"
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
+
+MAX_MESSAGE_CHARS = 512
+MAX_FACT_CHARS = 128
+MAX_VIOLATIONS_BYTES = 4096
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _BY_REASON = {
@@ -55,9 +59,17 @@ _BY_CODE = {
 
 
 def to_status_message(error: AacError, request_id: str = "") -> status_pb2.Status:
-    """The error as `google.rpc.Status`, with all its details: for trailers, and for the status of an item."""
+    """The error as `google.rpc.Status`, with all its details: for trailers, and for the status of an item.
+
+    Most clients take 8 KiB of metadata in all and lose the status where there is more, so that everything here has a
+    bound. Where not all violations fit, ErrorInfo says how many there are.
+    """
+    facts = {key: _clipped(value, MAX_FACT_CHARS) for key, value in error.metadata.items()}
+    listed = _fitting(error.violations)
+    if len(listed) < len(error.violations):
+        facts["violations"] = str(len(error.violations))
     details: list[Message] = [
-        details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata),
+        details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts),
         details_pb2.RequestInfo(request_id=request_id or error.request_id),
     ]
     if error.violations:
@@ -65,27 +77,24 @@ def to_status_message(error: AacError, request_id: str = "") -> status_pb2.Statu
             details_pb2.BadRequest(
                 field_violations=[
                     details_pb2.BadRequest.FieldViolation(field=one.field, description=one.description)
-                    for one in error.violations
+                    for one in listed
                 ]
             )
         )
     if error.retry_after is not None:
         details.append(details_pb2.RetryInfo(retry_delay=_duration(error.retry_after)))
     if isinstance(error, _errors.RateLimited):
-        details.append(_quota_failure(error))
+        details.append(_quota_failure(facts))
     if isinstance(error, _errors.NotFound | _errors.AlreadyExists):
-        details.append(
-            details_pb2.ResourceInfo(
-                resource_type=error.metadata.get("kind", ""), resource_name=error.metadata.get("id", "")
-            )
-        )
-    return status_pb2.Status(code=error.code.value[0], message=error.message, details=map(_packed, details))
+        details.append(details_pb2.ResourceInfo(resource_type=facts.get("kind", ""), resource_name=facts.get("id", "")))
+    message = _clipped(error.message, MAX_MESSAGE_CHARS)
+    return status_pb2.Status(code=error.code.value[0], message=message, details=map(_packed, details))
 
 
 def to_status(error: AacError, request_id: str) -> tuple[grpc.StatusCode, str, tuple[tuple[str, bytes], ...]]:
     """The error as code, message and trailing metadata."""
     status = to_status_message(error, request_id)
-    return error.code, error.message, ((DETAILS_KEY, status.SerializeToString()),)
+    return error.code, status.message, ((DETAILS_KEY, status.SerializeToString()),)
 
 
 def from_status(status: status_pb2.Status, request_id: str = "") -> AacError:
@@ -154,6 +163,23 @@ def _make(
     return error
 
 
+def _clipped(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _fitting(violations: Sequence[FieldViolation]) -> list[FieldViolation]:
+    """The first violations, as many as there is room for."""
+    room = MAX_VIOLATIONS_BYTES
+    fitting: list[FieldViolation] = []
+    for one in violations:
+        clipped = FieldViolation(_clipped(one.field, MAX_FACT_CHARS), _clipped(one.description, MAX_MESSAGE_CHARS))
+        room -= len(clipped.field.encode()) + len(clipped.description.encode()) + 10
+        if room < 0:
+            break
+        fitting.append(clipped)
+    return fitting
+
+
 def _packed(message: Message) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
@@ -166,9 +192,7 @@ def _duration(seconds: float) -> Duration:
     return duration
 
 
-def _quota_failure(error: AacError) -> details_pb2.QuotaFailure:
-    violation = details_pb2.QuotaFailure.Violation(
-        subject=error.metadata.get("subject", ""),
-        description=f"budget {error.metadata.get('quota', '')}: {error.metadata.get('limit', '')}",
-    )
+def _quota_failure(facts: Mapping[str, str]) -> details_pb2.QuotaFailure:
+    description = f"budget {facts.get('quota', '')}: {facts.get('limit', '')}"
+    violation = details_pb2.QuotaFailure.Violation(subject=facts.get("subject", ""), description=description)
     return details_pb2.QuotaFailure(violations=[violation])

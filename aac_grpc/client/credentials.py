@@ -13,7 +13,7 @@ from aac_grpc.client.models.identity import Tokens
 Metadata = tuple[tuple[str, str], ...]
 
 _REFRESH_BEFORE = timedelta(seconds=30)
-"""A token is replaced this long before its end, so that none ends on its way."""
+"""A token is replaced this long before its end, so that none ends on its way; a short one in its last quarter."""
 
 
 class Credentials:
@@ -87,6 +87,7 @@ class SessionCredentials(Credentials):
         self._on_tokens = on_tokens
         self._clock = clock
         self._lock = asyncio.Lock()
+        self._margin = _REFRESH_BEFORE
 
     async def metadata(self) -> Metadata:
         """The access token, after a login or refresh where one is due.
@@ -105,13 +106,15 @@ class SessionCredentials(Credentials):
         return True
 
     def _is_ending(self, tokens: Tokens) -> bool:
-        return self._clock() >= tokens.access_expires_at - _REFRESH_BEFORE
+        return self._clock() >= tokens.access_expires_at - self._margin
 
     async def _replace(self, old: Tokens | None) -> Tokens:
         async with self._lock:
             if self.tokens is not None and self.tokens is not old:
                 return self.tokens
+            asked_at = self._clock()
             self.tokens = await self._successor(old)
+            self._margin = min(_REFRESH_BEFORE, (self.tokens.access_expires_at - asked_at) / 4)
             if self._on_tokens is not None:
                 self._on_tokens(self.tokens)
             return self.tokens

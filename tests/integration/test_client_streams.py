@@ -21,10 +21,10 @@ from aac_grpc.client import (
     Topic,
     TradesUpdate,
 )
-from aac_grpc.client.errors import InvalidFields, KeyReused, NotFound, Unavailable
+from aac_grpc.client.errors import AacError, InvalidFields, KeyReused, NotFound, Unauthenticated, Unavailable
 from aac_grpc.client.models import Side
-from aac_grpc.servicers import gateway
-from tests.integration.gateway_platform import GatewayPlatform, gateway_platform
+from aac_grpc.servicers import auth, gateway
+from tests.integration.gateway_platform import QUICK, GatewayPlatform, gateway_platform
 from tests.integration.services import DEMO, free_address, serving
 
 pytestmark = pytest.mark.timeout(120)
@@ -184,6 +184,32 @@ async def test_streams_go_on_over_a_new_gateway_without_a_gap_or_a_double(
     assert trades == list(range(1, 16))
     assert len(orders) == len(set(orders))
     assert gaps == []
+
+
+async def test_a_stream_outlives_its_token(platform: GatewayPlatform, venue: str) -> None:
+    """A stream ends with the token that it was opened with; the SDK goes on with a fresh one, without a gap."""
+    ended: list[AacError | None] = []
+    short = {**platform.installation, "access_token_lifetime_s": 10, "rate_limits": {}}
+    people = {"bootstrap_admin_password": "", "bootstrap_demo_password": ""}
+    async with (
+        serving(auth.service, short, **people) as brief,
+        serving(gateway.service, platform.gateway_settings(auth_address=brief.address)) as front,
+        AsyncClient(front.address, username=DEMO[0], password=DEMO[1], reconnect=QUICK) as watcher,
+        watcher.stream(on_disconnect=ended.append) as stream,
+    ):
+        await stream.subscribe("GOOG", Topic.TRADES, venue=venue)
+        reading = asyncio.create_task(take(stream, lambda _: bool(ended), within=30))
+        async with platform.client() as trader:
+            while not reading.done():
+                await trader.place_order("GOOG", "sell", 1, price=10, venue=venue)
+                await trader.place_order("GOOG", "buy", 1, price=10, venue=venue)
+                await asyncio.sleep(0.25)
+        updates = await reading
+    assert all(isinstance(update, TradesUpdate) for update in updates)
+    sequences = [trade.sequence for update in updates for trade in update.trades]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+    assert isinstance(ended[0], Unauthenticated)
+    assert ended[0].reason == "EXPIRED_TOKEN"
 
 
 async def test_a_gateway_that_never_answers_is_told_in_time() -> None:
