@@ -28,6 +28,13 @@ class ServiceSecrets:
     """Takes bootstrap secrets as credentials. The registry does, so that it depends on nobody."""
 
     def __init__(self, mesh_secret: str, scopes: frozenset[str] = frozenset({"internal"})) -> None:
+        """Makes the scheme of an installation.
+
+        Raises:
+            ValueError: There is no mesh secret: anybody could derive what an empty one gives.
+        """
+        if not mesh_secret:
+            raise ValueError("AAC_MESH_SECRET is missing")
         self._mesh_secret = mesh_secret
         self._scopes = scopes
 

@@ -40,7 +40,7 @@ FAILURES = frozenset({_Code.UNAVAILABLE, _Code.DEADLINE_EXCEEDED, _Code.INTERNAL
 """What counts against a target: it could not do its part. Anything else is an answer."""
 NOT_THE_CALLERS = frozenset({_Code.UNAUTHENTICATED, _Code.UNIMPLEMENTED, _Code.UNKNOWN, _Code.CANCELLED})
 """What a target says about this process, not about what its own caller asked for."""
-RETRY = RetryPolicy(attempt_timeout_s=1.0, first_backoff_s=0.02, longest_backoff_s=0.25, max_attempts=4)
+RETRY = RetryPolicy(attempt_timeout_s=0.8, first_backoff_s=0.02, longest_backoff_s=0.25, max_attempts=4)
 DOWNSTREAM_MARGIN = 0.05
 """Share of the remaining time that a call downstream must leave for the answer."""
 

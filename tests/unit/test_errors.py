@@ -126,6 +126,27 @@ def test_details_that_contradict_the_status_are_not_believed() -> None:
     assert (got.code, got.message) == (grpc.StatusCode.UNAVAILABLE, "away")
 
 
+def test_an_error_fits_the_metadata_that_clients_take_however_much_is_wrong() -> None:
+    violations = [
+        FieldViolation(f"orders[{number}].price", "must be a decimal above zero" * 3) for number in range(4096)
+    ]
+    huge = [
+        InvalidFields(violations),
+        InvalidFields([FieldViolation("x" * 5000, "y" * 100_000)]),
+        NotFound("order", "x" * 100_000),
+        errors.UnknownMethod("/" + "x" * 8000),
+        PermissionDenied("\u00e9" * 10_000, reason="FOREIGN_ACCOUNT", metadata={"account": "\u00e9" * 10_000}),
+    ]
+    for error in huge:
+        _, message, trailers = to_status(error, "request-1")
+        assert len(message.encode()) + sum(len(value) for _, value in trailers) < 7000
+    got = from_status(to_status_message(huge[0]))
+    assert got.violations == tuple(violations[: len(got.violations)])
+    assert len(got.violations) > 20
+    assert got.metadata["violations"] == "4096"
+    assert got.message == "invalid " + ", ".join(f"orders[{n}].price" for n in range(5)) + " and 4091 more"
+
+
 def test_an_items_status_on_a_stream_is_the_same_error() -> None:
     error = from_status(to_status_message(NotFound("instrument", "XYZ")))
     assert (type(error), error.metadata) == (NotFound, {"kind": "instrument", "id": "XYZ"})

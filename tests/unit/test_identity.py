@@ -121,3 +121,8 @@ async def test_a_bootstrap_secret_is_taken_from_its_own_service_only() -> None:
         with pytest.raises(Unauthenticated) as refusal:
             await scheme.authenticate(wrong)
         assert refusal.value.reason == "WRONG_CREDENTIALS"
+
+
+def test_without_a_mesh_secret_nobody_proves_anything() -> None:
+    with pytest.raises(ValueError, match="AAC_MESH_SECRET"):
+        ServiceSecrets("")
