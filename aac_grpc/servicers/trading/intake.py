@@ -47,10 +47,7 @@ class Intake:
                 await self._answer_known(arrived)
                 await self._find_orders(arrived)
             except Exception as error:
-                if not isinstance(error, AacError):
-                    _log.exception("look-up failed", venue=self._memory.live.name)
-                for pending in arrived:
-                    pending.fail(error if isinstance(error, AacError) else Internal())
+                _fail(arrived, error)
                 continue
             for pending in arrived:
                 if not pending.answered:
@@ -90,13 +87,23 @@ class Intake:
         live = self._memory.live
         try:
             pending.request.prepare(live)
-        except AacError as error:
-            pending.fail(error)
+            intent = pending.request.intent(live)
+        except Exception as error:
+            _fail([pending], error)
             return
-        if pending.request.intent(live) is None:
+        if intent is None:
             self._ready(pending)
         else:
             self._to_judge.put([pending])
+
+
+def _fail(pendings: Sequence[Pending], error: Exception) -> None:
+    """Tells those who wait; one request that breaks our code must not end the work for all others."""
+    if not isinstance(error, AacError):
+        _log.error("a request failed on its way to the writer", exc_info=error)
+        error = Internal()
+    for pending in pendings:
+        pending.fail(error)
 
 
 def _reference(pending: Pending) -> OrderReference:
@@ -163,9 +170,8 @@ class Judge:
             return
         try:
             verdicts = await self._risk.judge(live.venue, intents)
-        except AacError as error:
-            for pending in asked:
-                pending.fail(error)
+        except Exception as error:
+            _fail(asked, error)
             return
         self._underway += len(asked)
         self._settled.clear()
