@@ -32,7 +32,8 @@ CLIENT_STREAMS = ("ClientStream", "Bidi")
 
 @pytest.fixture(scope="module", params=[PingServicer, WritingPingServicer], ids=["generators", "writers"])
 async def mesh(request: pytest.FixtureRequest) -> AsyncIterator[PingMesh]:
-    async with ping_mesh(request.param(), max_message_bytes=1 << 20) as mesh:
+    plans = {"standard": {name: [1000, 100_000] for name in ("READ", "STREAM", "ADMIN", "LOGIN")}}
+    async with ping_mesh(request.param(), max_message_bytes=1 << 20, rate_limits=plans) as mesh:
         yield mesh
 
 
@@ -168,6 +169,14 @@ async def test_all_fields_that_break_a_rule_are_listed(mesh: PingMesh, arity: st
     error = await refusal(mesh, arity, request)
     assert type(error) is InvalidFields
     assert [violation.field for violation in error.violations] == ["act", "count", "items[1].price", "items[2].price"]
+
+
+async def test_a_refusal_arrives_however_much_is_wrong(mesh: PingMesh, arity: str) -> None:
+    error = await refusal(mesh, arity, Request(items=[Item(price="-1")] * 5000))
+    assert type(error) is InvalidFields
+    assert error.metadata["violations"] == "5000"
+    error = await refusal(mesh, arity, Request(account_id="x" * 100_000))
+    assert error.reason == "FOREIGN_ACCOUNT"
 
 
 async def test_a_rule_of_the_whole_message_names_its_field(mesh: PingMesh, arity: str) -> None:

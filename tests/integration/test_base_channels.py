@@ -1,6 +1,7 @@
 """Calls between services: identity, deadlines, retries, breakers, and what the caller is told."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ from aac_grpc.client.errors import AacError, DependencyUnavailable, NotFound
 from aac_grpc.common.breaker import Breakers
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.clock import SystemClock
-from tests.support.mesh import PingMesh, Signer, ping_mesh, serving, settings
+from tests.support.mesh import PingMesh, Signer, ping_mesh, ping_process, serving, settings
 from tests.support.ping import PingServicer, Request, WritingPingServicer, ping_pb2_grpc
 
 
@@ -149,6 +150,33 @@ async def test_a_target_that_comes_back_is_used_again(mesh: Mesh) -> None:
                     break
                 except AacError:
                     await asyncio.sleep(0.1)
+
+
+async def test_a_frozen_instance_does_not_eat_the_deadline_of_a_read() -> None:
+    async with (
+        ping_mesh() as ping,
+        ping_process(ping.server.settings.auth_address) as (process, address),
+        calling(ping, trading_address=f"{ping.server.address},{address}") as mesh,
+    ):
+        for _ in range(6):
+            await mesh.stub.Internal(Request())
+        process.send_signal(signal.SIGSTOP)
+        for _ in range(4):
+            await mesh.stub.Internal(Request())
+        process.send_signal(signal.SIGCONT)
+
+
+async def test_a_dead_instance_costs_no_read() -> None:
+    async with (
+        ping_mesh() as ping,
+        ping_process(ping.server.settings.auth_address) as (process, address),
+        calling(ping, trading_address=f"{ping.server.address},{address}") as mesh,
+    ):
+        for _ in range(6):
+            await mesh.stub.Internal(Request())
+        process.kill()
+        for _ in range(50):
+            await mesh.stub.Internal(Request())
 
 
 async def test_refusals_of_requests_do_not_open_the_breaker(mesh: Mesh) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import signal
 import sys
@@ -10,7 +9,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,10 +20,8 @@ from aac_grpc.common.contract import ContractError
 from aac_grpc.common.server import Server, Service
 from aac_grpc.common.servicer import Servicer
 from aac_grpc.common.settings import ServiceSettings
-from tests.support.mesh import PingMesh, eventually, ping_mesh, serving, settings
+from tests.support.mesh import PingMesh, eventually, ping_mesh, ping_process, serving, settings
 from tests.support.ping import SERVICE, PingServicer, Request, Response, compile_proto, ping_pb2_grpc
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -253,32 +249,18 @@ async def test_build_may_be_async() -> None:
 
 
 async def test_sigterm_drains_streams_and_ends_the_process_well(mesh: PingMesh) -> None:
-    program = (
-        "from tests.support.mesh import settings\n"
-        "from tests.support.ping import PingServicer\n"
-        "from aac_grpc.common.server import Server, Service\n"
-        "from aac_grpc.common.settings import ServiceSettings\n"
-        "service = Service('analytics', ServiceSettings, lambda resources: [PingServicer()])\n"
-        f"Server(service, settings('analytics', auth_address={mesh.server.settings.auth_address!r})).run()\n"
-    )
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, cwd=ROOT, stdout=asyncio.subprocess.PIPE, env=dict(os.environ)
-    )
-    assert process.stdout is not None
-    lines = []
-    while not lines or lines[-1].get("event") != "serving":
-        lines.append(json.loads(await asyncio.wait_for(process.stdout.readline(), 20)))
-    assert lines[-1]["service"] == "analytics"
-    async with grpc.aio.insecure_channel(lines[-1]["address"]) as channel:
-        stub = ping_pb2_grpc.PingServiceStub(channel)
-        await stub.Unary(Request(), metadata=mesh.metadata)
-        stream = stub.Bidi(metadata=mesh.metadata)
-        await stream.write(Request())
-        await stream.read()
-        process.send_signal(signal.SIGTERM)
-        with pytest.raises(grpc.aio.AioRpcError) as ended:
+    async with ping_process(mesh.server.settings.auth_address) as (process, address):
+        async with grpc.aio.insecure_channel(address) as channel:
+            stub = ping_pb2_grpc.PingServiceStub(channel)
+            await stub.Unary(Request(), metadata=mesh.metadata)
+            stream = stub.Bidi(metadata=mesh.metadata)
+            await stream.write(Request())
             await stream.read()
-    rest = (await asyncio.wait_for(process.stdout.read(), 10)).decode()
-    assert type(from_rpc_error(ended.value)) is Draining, rest
-    assert await asyncio.wait_for(process.wait(), 10) == 0
-    assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
+            process.send_signal(signal.SIGTERM)
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await stream.read()
+        assert process.stdout is not None
+        rest = (await asyncio.wait_for(process.stdout.read(), 10)).decode()
+        assert type(from_rpc_error(ended.value)) is Draining, rest
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+        assert json.loads(rest.splitlines()[-1])["event"] == "stopped"

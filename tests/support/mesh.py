@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import json
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +22,7 @@ from aac_grpc.common.server import Server, Service
 from aac_grpc.common.servicer import Servicer
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.common.tokens import claims_of
-from tests.support.ping import SERVICE, PingServicer, Request, Response, ping_pb2_grpc
+from tests.support.ping import ROOT, SERVICE, PingServicer, Request, Response, ping_pb2_grpc
 
 MESH_SECRET = "a mesh secret for tests, long enough"
 
@@ -198,6 +200,32 @@ async def ping_mesh(servicer: PingServicer | None = None, **changes: Any) -> Asy
         ) as channel,
     ):
         yield PingMesh(auth, server, ping, channel)
+
+
+@asynccontextmanager
+async def ping_process(auth_address: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A ping server in a process of its own, and its address; killed at the end where it still runs."""
+    program = (
+        "from tests.support.mesh import settings\n"
+        "from tests.support.ping import PingServicer\n"
+        "from aac_grpc.common.server import Server, Service\n"
+        "from aac_grpc.common.settings import ServiceSettings\n"
+        "service = Service('analytics', ServiceSettings, lambda resources: [PingServicer()])\n"
+        f"Server(service, settings('analytics', auth_address={auth_address!r})).run()\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        line: dict[str, Any] = {}
+        while line.get("event") != "serving":
+            line = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+        yield process, str(line["address"])
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def eventually(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
