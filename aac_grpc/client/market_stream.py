@@ -22,6 +22,7 @@ from aac_grpc.client.models.topics import Topic
 from aac_grpc.client.reconnect import ReconnectingStream, ReconnectPolicy
 from aac_grpc.client.resume import Position, Step, is_about_a_key
 from aac_grpc.client.updates import DepthUpdate, Gap, MarketUpdate, QuoteUpdate, SubscriptionRefused, TradesUpdate
+from aac_grpc.client.writing import write
 
 Request = marketdata_pb2.StreamRequest
 Response = marketdata_pb2.StreamResponse
@@ -46,7 +47,7 @@ class _Subscription:
             venue=self.venue,
             symbol=self.symbol,
             topic=self.topic.to_wire(),
-            resume=self.position.resume_point(self.symbol),
+            resume=self.position.resume_point(self.symbol, self.venue),
         )
 
 
@@ -204,5 +205,5 @@ def _content(header: StreamHeader, step: Step[Any]) -> Iterator[MarketUpdate]:
 
 async def _write(call: MarketCall, request: Request) -> None:
     # A call that has ended refuses writes; its reader learns why, and the next call says it all again.
-    with contextlib.suppress(aio.AioRpcError, asyncio.InvalidStateError, aio.UsageError):
-        await call.write(request)
+    with contextlib.suppress(asyncio.InvalidStateError):
+        await write(call, request)

@@ -10,6 +10,7 @@ import structlog
 
 from aac_grpc.client.errors import AacError, DependencyUnavailable, UnknownOutcome, from_rpc_error
 from aac_grpc.client.retry import RetryPolicy, is_retryable
+from aac_grpc.client.writing import write
 from aac_grpc.common import metrics
 from aac_grpc.common.breaker import Breaker, Breakers
 from aac_grpc.common.call import find_call
@@ -285,9 +286,7 @@ class OutgoingStream:
         """
         call = await self._opened()
         try:
-            await call.write(request)
-        except grpc.RpcError as raised:
-            raise self._failed(raised) from raised
+            await write(call, request)
         except asyncio.InvalidStateError:
             raise self._failed(await _status_of(call)) from None
 

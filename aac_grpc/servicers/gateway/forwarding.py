@@ -16,6 +16,7 @@ from aac.type.v1.stream_pb2 import FRAME_KIND_DRAINING
 from grpc import aio
 
 from aac_grpc.client.errors import AacError, DependencyUnavailable, UnknownOutcome, from_rpc_error, to_status
+from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
 from aac_grpc.common.channel import Target
 from aac_grpc.common.streams.frames import encode, now_header
@@ -204,7 +205,7 @@ async def _pump(context: Any, upstream: Any) -> None:
     # A service that has ended the call takes no more: its status tells. A bad message ends the call by the base.
     with contextlib.suppress(asyncio.InvalidStateError, aio.AioRpcError, aio.UsageError, AacError):
         while (message := await context.read()) is not aio.EOF:
-            await upstream.write(message)
+            await write(upstream, message)
         await upstream.done_writing()
 
 
