@@ -127,5 +127,6 @@ def _is_part(part: object, expected: type) -> bool:
     if type(part) is not expected:
         return False
     if isinstance(part, str):
-        return "\0" not in part
+        # JSON can say half a surrogate pair, which is no text.
+        return "\0" not in part and not any("\ud800" <= character <= "\udfff" for character in part)
     return isinstance(part, int) and -MAX_INTEGER <= part <= MAX_INTEGER

@@ -15,6 +15,7 @@ from aac_grpc.client.errors import InvalidField
 DEFAULT_VENUE = "main"
 NANOSECONDS = 1_000_000_000
 
+_LATEST_NS = 2**63 - 1
 _MONEY_SCALE = 8
 _EXACT = Context(prec=60)
 
@@ -60,14 +61,20 @@ def from_duration(duration: Duration) -> int:
 def time_range(given: TimeRange, field: str = "range") -> tuple[int | None, int | None]:
     """Reads a half-open range as nanoseconds since the Unix epoch: first inside, first after; None is open.
 
+    Times that 64 bits of nanoseconds can't hold (before 1677, after 2262) become the nearest that they can.
+
     Raises:
         InvalidField: It ends before it begins.
     """
-    start = from_timestamp(given.start) if given.HasField("start") else None
-    end = from_timestamp(given.end) if given.HasField("end") else None
+    start = _bounded(from_timestamp(given.start)) if given.HasField("start") else None
+    end = _bounded(from_timestamp(given.end)) if given.HasField("end") else None
     if start is not None and end is not None and end < start:
         raise InvalidField(f"{field}.end", "is before the start")
     return start, end
+
+
+def _bounded(nanoseconds: int) -> int:
+    return max(-_LATEST_NS, min(nanoseconds, _LATEST_NS))
 
 
 def money(currency: str, units: int) -> Money:

@@ -160,6 +160,26 @@ async def test_every_field_at_fault_is_named_and_nothing_is_kept(venue: VenueUnd
     assert (await venue.alice.PlaceOrder(venue.order(BUY, 1, "570", client_order_id="again"))).order.state == OPEN
 
 
+async def test_what_is_too_large_to_be_written_down_is_a_fault_of_its_field_and_of_nobody_elses_order(
+    venue: VenueUnderTest,
+) -> None:
+    most, resting = "9" * 18, (await venue.alice.PlaceOrder(venue.order(BUY, 1, "1"))).order
+    huge = (
+        venue.alice.PlaceOrder(venue.order(SELL, most, most)),
+        venue.alice.PlaceOrder(venue.order(BUY, most, "570.12")),
+        venue.alice.AmendOrder(
+            pb.AmendOrderRequest(venue=venue.name, order_id=resting.order_id, price=most, request_id="huge")
+        ),
+    )
+    others = [venue.bob.PlaceOrder(venue.order(SELL, 1, "600")) for _ in range(20)]
+    *refused, shown = await asyncio.gather(*huge, *others, return_exceptions=True)
+    too_dear, too_many, amended = refused[:3]
+    assert isinstance(too_dear, InvalidFields) and [each.field for each in too_dear.violations] == ["price"]
+    assert isinstance(amended, InvalidFields) and [each.field for each in amended.violations] == ["price"]
+    assert too_many.order.state == REJECTED
+    assert all(each.order.state == OPEN for each in (*refused[3:], shown))
+
+
 async def test_another_accounts_order_is_not_there_and_another_account_is_refused(venue: VenueUnderTest) -> None:
     order = (await venue.bob.PlaceOrder(venue.order(BUY, 10, "570"))).order
     with pytest.raises(NotFound):

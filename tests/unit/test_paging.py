@@ -75,6 +75,7 @@ def token(*parts: object) -> str:
         token(read().query, 1, "x", 2),
         token(read().query, MAX_INTEGER + 1, "x"),
         token(read().query, 1, "a\0b"),
+        token(read().query, 1, "a\ud800b"),
         urlsafe_b64encode(b"[" * 2000).decode(),
     ],
 )

@@ -47,6 +47,11 @@ def test_a_range_may_be_open_at_either_side_but_not_end_before_it_begins() -> No
         types.time_range(TimeRange(start=Timestamp(seconds=2), end=Timestamp(seconds=1)))
 
 
+def test_times_that_no_database_column_holds_become_the_nearest_that_one_does() -> None:
+    ever = TimeRange(start=Timestamp(seconds=-(2**63)), end=Timestamp(seconds=2**63 - 1))
+    assert types.time_range(ever) == (-(2**63) + 1, 2**63 - 1)
+
+
 def test_a_request_without_a_venue_is_about_the_main_one() -> None:
     assert types.venue_of(GetLimitsRequest()) == "main"
     assert types.venue_of(GetLimitsRequest(venue="test-1")) == "test-1"

@@ -1,5 +1,7 @@
 """Placing, amending and cancelling orders."""
 
+from collections.abc import Callable
+
 from aac.trading.v1 import order_pb2
 from aac.trading.v1.journal_pb2 import VenueEvent
 from aac.trading.v1.order_pb2 import Execution
@@ -23,6 +25,9 @@ from aac_grpc.servicers.trading.requests import Answer, KeyKind, Request, finger
 from aac_grpc.servicers.trading.rows import OrderRow
 from aac_grpc.servicers.trading.views import execution_view, order_view
 from aac_grpc.servicers.trading.vocabulary import SIDES, TIMES_IN_FORCE, TYPES
+
+MAX_STEPS = 2**63 - 1
+"""Most ticks or lots that can be written down. An instrument's own bounds are far below, and refuse as the venue."""
 
 
 class Place(Request[PlaceOrderResponse]):
@@ -196,19 +201,25 @@ class _Reader:
 
     def ticks(self, field: str, text: str) -> int | None:
         """A price; None where it is left out."""
-        try:
-            return self._instrument.to_ticks(text) if text else None
-        except ValueError as error:
-            self._violations.append(FieldViolation(field, str(error)))
-            return None
+        return self._steps(field, text, self._instrument.to_ticks)
 
     def lots(self, field: str, text: str) -> int | None:
         """A quantity; None where it is left out."""
+        return self._steps(field, text, self._instrument.to_lots)
+
+    def _steps(self, field: str, text: str, convert: Callable[[str], int]) -> int | None:
+        if not text:
+            return None
         try:
-            return self._instrument.to_lots(text) if text else None
+            steps = convert(text)
         except ValueError as error:
             self._violations.append(FieldViolation(field, str(error)))
             return None
+        if steps > MAX_STEPS:
+            # The journal, which tells of refused orders too, has no room for it.
+            self._violations.append(FieldViolation(field, f"{text} is too large; no order may be near that"))
+            return None
+        return steps
 
     def finish(self) -> None:
         """Raises InvalidFields if anything was wrong."""
