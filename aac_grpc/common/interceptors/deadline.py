@@ -6,12 +6,12 @@ from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.hooks import Interceptor
 from aac_grpc.common.settings import ServiceSettings
 
-LONGEST_MARGIN_S = 0.02
+LONGEST_MARGIN_S = 0.05
 
 
 def margin(remaining_s: float) -> float:
     """Time to leave for the answer's way back, so that status and details still reach the caller."""
-    return min(LONGEST_MARGIN_S, remaining_s * 0.05)
+    return min(LONGEST_MARGIN_S, remaining_s * 0.1)
 
 
 class Deadline(Interceptor):
