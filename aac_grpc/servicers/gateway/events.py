@@ -60,6 +60,7 @@ class EventWatch:
         self._wanted = wanted
         self._heartbeat_s = heartbeat_s
         self._positions: dict[Partition, int] = {}
+        self._told: dict[Partition, int] = {}
         self._drain = asyncio.Event()
 
     def drain(self) -> None:
@@ -99,6 +100,9 @@ class EventWatch:
             self._positions[partition] = events[-1].offset
             if entries := [frame(EVENTS_FIELD, event.value) for event in events if self._is_wanted(event)]:
                 header = self._header(partition, stream_pb2.FRAME_KIND_UPDATE, events[-1].offset)
+                # It covers what was passed over since the watcher was last told where it stands, too.
+                header.first_sequence = self._told[partition] + 1
+                self._told[partition] = events[-1].offset
                 yield encode(header, entries, len(entries))
 
     def _is_wanted(self, event: TailedEvent) -> bool:
@@ -126,6 +130,7 @@ class EventWatch:
 
     def _about_stream(self, kind: FrameKind.ValueType) -> Encoded:
         header = now_header(kind)
+        self._told = dict(self._positions)
         header.resume.extend(
             ResumePoint(key=key_of(partition), topic=stream_pb2.TOPIC_EVENTS, epoch=EPOCH, sequence=offset)
             for partition, offset in self._positions.items()
