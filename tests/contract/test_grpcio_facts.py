@@ -181,7 +181,7 @@ async def test_fact_8_a_deadline_reaches_what_is_called_downstream_less_a_margin
         class Relay(PingServicer):
             async def Unary(self, request: Any, context: Any) -> Any:
                 stub = relay.resources.channels.stub(ping_pb2_grpc.PingServiceStub, "trading-engine")
-                return await stub.Internal(Request())
+                return await stub.Change(Request())
 
         async with (
             serving(
