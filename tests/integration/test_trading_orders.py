@@ -174,8 +174,10 @@ async def test_what_is_too_large_to_be_written_down_is_a_fault_of_its_field_and_
     others = [venue.bob.PlaceOrder(venue.order(SELL, 1, "600")) for _ in range(20)]
     *refused, shown = await asyncio.gather(*huge, *others, return_exceptions=True)
     too_dear, too_many, amended = refused[:3]
-    assert isinstance(too_dear, InvalidFields) and [each.field for each in too_dear.violations] == ["price"]
-    assert isinstance(amended, InvalidFields) and [each.field for each in amended.violations] == ["price"]
+    assert isinstance(too_dear, InvalidFields)
+    assert [each.field for each in too_dear.violations] == ["price"]
+    assert isinstance(amended, InvalidFields)
+    assert [each.field for each in amended.violations] == ["price"]
     assert too_many.order.state == REJECTED
     assert all(each.order.state == OPEN for each in (*refused[3:], shown))
 
