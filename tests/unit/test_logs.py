@@ -12,7 +12,6 @@ import structlog
 
 from aac_grpc.common import logs
 
-
 Output = pytest.CaptureFixture[str]
 
 
