@@ -257,9 +257,14 @@ def lists_and_history() -> Iterator[Bad]:
     # [1, 2] in base64: well formed, and of no list.
     yield Bad("page token of another list", TRADING + "ListOrders", lambda world: trading_pb2.ListOrdersRequest(
         venue=world.venue, page=PageRequest(page_token="WzEsMl0")), FIELDS, ("page.page_token",))  # fmt: skip
-    for text, interval in {"no": None, "zero": Duration(), "half a": Duration(nanos=500_000_000),
-                           "one and a half": Duration(seconds=1, nanos=500_000_000),
-                           "a negative": Duration(seconds=-60), "a week of": Duration(seconds=604_800)}.items():  # fmt: skip
+    for text, interval in {
+        "no": None,
+        "zero": Duration(),
+        "half a": Duration(nanos=500_000_000),
+        "one and a half": Duration(seconds=1, nanos=500_000_000),
+        "a negative": Duration(seconds=-60),
+        "a week of": Duration(seconds=604_800),
+    }.items():
         yield Bad(f"candles of {text} interval", MARKET + "ListCandles",
                   lambda world, interval=interval: marketdata_pb2.ListCandlesRequest(
                       venue=world.venue, symbol="GOOG", interval=interval), FIELDS, ("interval",))  # fmt: skip

@@ -43,9 +43,7 @@ async def gateway(platform: Installation) -> AsyncIterator[aio.Channel]:
 
 
 @pytest.fixture(scope="module")
-async def world(
-    platform: Installation, gateway: aio.Channel, venue: str, traders: list[Trader]
-) -> AsyncIterator[World]:
+async def world(platform: Installation, gateway: aio.Channel, venue: str, traders: list[Trader]) -> World:
     trader, other = traders
     (viewer,) = await new_traders(platform, 1, role="viewer")
     people = {"trader": trader, "other": other, "viewer": viewer}
@@ -74,7 +72,7 @@ async def world(
         theirs = await elsewhere.place_order("GOOG", "buy", 10, price="500", venue=venue)
         key = await client.create_api_key("for a moment")
         await client.revoke_api_key(key.api_key.key_id)
-    yield World(
+    return World(
         venue=venue,
         account=trader.account,
         other_account=other.account,
