@@ -28,6 +28,9 @@ from aac_grpc.common.settings import ADMIN_PORTS, GRPC_PORTS, ServiceSettings
 
 _log = structlog.get_logger("server")
 
+MAX_PENDING_CALLS = 10_000
+"""Calls that may have arrived and not begun yet; what is more gRPC turns away."""
+
 
 @dataclass(frozen=True)
 class Service:
@@ -58,6 +61,10 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
         # By default a client that pings more often than each five minutes is sent away.
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
+        # From the thousandth call on that waits for the event loop, gRPC ends some as CANCELLED, without details: then
+        # a burst looks to its callers as if they had called it off themselves.
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
     ]
 
 

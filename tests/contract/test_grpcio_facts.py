@@ -3,6 +3,8 @@
 import asyncio
 import json
 import resource
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -172,6 +174,15 @@ def test_fact_16_the_transports_limit_stands_above_ours() -> None:
     configured = settings("trading-engine", max_message_bytes=3 << 20)
     options = dict(server_options(configured))
     assert options["grpc.max_receive_message_length"] == 4 * (3 << 20)
+
+
+async def test_a_burst_that_a_busy_loop_has_to_leave_waiting_is_answered_to_the_last_call(mesh: PingMesh) -> None:
+    with grpc.insecure_channel(mesh.server.address) as channel:  # not of this loop, which stands still meanwhile
+        unary = ping_pb2_grpc.PingServiceStub(channel).Unary
+        calls = [unary.future(Request(), metadata=mesh.metadata, timeout=60) for _ in range(2500)]
+        time.sleep(0.5)  # noqa: ASYNC251 - that is the point
+        statuses = Counter(await asyncio.to_thread(lambda: [call.code() for call in calls]))
+    assert statuses == {grpc.StatusCode.OK: 2500}
 
 
 async def test_fact_8_a_deadline_reaches_what_is_called_downstream_less_a_margin() -> None:
