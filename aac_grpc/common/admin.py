@@ -18,6 +18,8 @@ from aac_grpc.common.health import Health
 
 BEAT_S = 1.0
 STUCK_AFTER_S = 5.0
+SLOWEST_CALLER_S = 10.0
+"""A connection on which nothing moves for so long is closed: each holds a thread."""
 
 Respond = Callable[[str, list[tuple[str, str]]], Any]
 
@@ -26,8 +28,13 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     address_family = WSGIServer.address_family
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that went away or fell silent is no fault of ours, and not worth a traceback."""
+
 
 class _Quiet(WSGIRequestHandler):
+    timeout = SLOWEST_CALLER_S
+
     def log_message(self, format: str, *args: Any) -> None:
         """Probes come every few seconds: they are not logged."""
 

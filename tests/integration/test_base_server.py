@@ -115,6 +115,21 @@ async def test_a_stuck_event_loop_is_seen_from_outside() -> None:
         assert output.decode().strip() == "503"
 
 
+async def test_callers_of_the_admin_pages_that_fall_silent_are_cut_off(
+    mesh: PingMesh, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from aac_grpc.common import admin
+
+    monkeypatch.setattr(admin._Quiet, "timeout", 0.2)
+    silent = [await asyncio.open_connection(*mesh.server.admin_address.split(":")) for _ in range(20)]
+    for _, writer in silent:
+        writer.write(b"GET /hea")
+    assert (await get(mesh.server, "/health"))[0] == 200
+    async with asyncio.timeout(5):
+        assert {await reader.read() for reader, _ in silent} == {b""}
+    assert "Traceback" not in capfd.readouterr().err
+
+
 async def test_every_method_has_its_metrics_at_zero_before_its_first_call(mesh: PingMesh) -> None:
     _, text = await get(mesh.server, "/metrics")
     labels = {"grpc_type": "bidi_stream", "grpc_service": "grpc.reflection.v1.ServerReflection"}
