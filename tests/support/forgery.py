@@ -1,9 +1,11 @@
 """Access tokens that auth-service would not give: signed with the installation's own key, or with another one."""
 
+import base64
+import json
 import secrets
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,7 +14,18 @@ from aac_grpc.common.clock import SystemClock
 from aac_grpc.common.database import Database
 from aac_grpc.servicers.auth.settings import AuthSettings
 from aac_grpc.servicers.auth.signing import ALGORITHM, KeyRing
-from tests.support.installation import Installation
+
+
+class Secrets(Protocol):
+    """Where an installation keeps its keys, and what opens them."""
+
+    @property
+    def database_url(self) -> str:
+        """Its PostgreSQL."""
+
+    @property
+    def mesh_secret(self) -> str:
+        """What its other secrets derive from."""
 
 
 class Forger:
@@ -40,6 +53,12 @@ class Forger:
         headers = {"kid": jwt.get_unverified_header(token)["kid"]}
         return jwt.encode(_claims(token), None, algorithm="none", headers=headers)
 
+    def altered(self, token: str, **claims: Any) -> str:
+        """Other claims under the same token's signature."""
+        head, _, signature = token.split(".")
+        payload = json.dumps({**_claims(token), **claims}).encode()
+        return f"{head}.{base64.urlsafe_b64encode(payload).decode().rstrip('=')}.{signature}"
+
     def damaged(self, token: str) -> str:
         """One letter of the signature is another."""
         head, _, signature = token.rpartition(".")
@@ -47,7 +66,7 @@ class Forger:
         return f"{head}.{signature[:at]}{'A' if signature[at] != 'A' else 'B'}{signature[at + 1 :]}"
 
 
-async def new_forger(installation: Installation) -> Forger:
+async def new_forger(installation: Secrets) -> Forger:
     """A forger with the keys of an installation, read from its database with its secret."""
     database = Database(installation.database_url, schema="auth_service", pool_size=1)
     await database.open()
