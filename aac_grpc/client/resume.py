@@ -47,12 +47,12 @@ class Position(Generic[EntryT]):
         self.sequence = sequence
         self._parts: list[EntryT] = []
 
-    def resume_point(self, key: str) -> ResumePoint | None:
+    def resume_point(self, key: str, venue: str = "") -> ResumePoint | None:
         """Where a new connection goes on; None before the first frame. It gets a snapshot anew, from its first part."""
         self._parts.clear()
         if not self.epoch:
             return None
-        return ResumePoint(key=key, topic=self.topic, epoch=self.epoch, sequence=self.sequence)
+        return ResumePoint(key=key, topic=self.topic, epoch=self.epoch, sequence=self.sequence, venue=venue)
 
     def begin(self, header: StreamHeader) -> None:
         """Takes a heartbeat that says where the key begins, before its first event."""
