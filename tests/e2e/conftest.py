@@ -29,7 +29,7 @@ async def admin(platform: Installation) -> AsyncIterator[AsyncClient]:
 @pytest.fixture(scope="module")
 async def venue(platform: Installation) -> AsyncIterator[str]:
     """A venue of the test module, where GOOG is traded."""
-    async with new_venue(platform) as name:
+    async with new_venue(platform, "GOOG") as name:
         yield name
 
 

@@ -50,7 +50,7 @@ async def new_venue(installation: Installation, *symbols: str) -> AsyncIterator[
     """A venue of one's own; it is removed at the end."""
     name = f"test-{secrets.token_hex(4)}"
     async with engine(installation) as venues:
-        request = CreateVenueRequest(venue=name, instruments=map(instrument, symbols or ("GOOG",)))
+        request = CreateVenueRequest(venue=name, instruments=map(instrument, symbols))
         await venues.CreateVenue(request)
         try:
             yield name
