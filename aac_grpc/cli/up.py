@@ -113,9 +113,12 @@ def _detach(state: StateDirectory, *, as_json: bool) -> None:
     """
     log = state.log_path("supervisor")
     arguments = [argument for argument in sys.argv[1:] if argument not in ("--detach", "-d", "--json")]
+    # Its output goes to a file, whatever the terminal that it was started from can show.
+    environment = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
     with log.open("ab") as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "aac_grpc.cli", *arguments],
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
