@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 from aac_grpc.cli.serve import SERVICES
 from aac_grpc.common.server import Service
 from aac_grpc.common.settings import ADMIN_PORTS, GRPC_PORTS, ServiceSettings
+from aac_grpc.feeds.runner import FeedSettings
 from scripts.reference.table import code, table
 
 INTRODUCTION = """# Configuration
@@ -23,6 +24,20 @@ to try the platform.
 """
 HEADINGS = ("Variable", "Values", "Default", "Meaning")
 BOUNDS = {"gt": "above {}", "ge": "from {}", "lt": "below {}", "le": "to {}"}
+LAPTOP = (
+    ("AAC_STATE_DIR", "`.aac` in the checkout", "Data, logs and secrets of the platform that `aac up` starts."),
+    ("AAC_PORT_OFFSET", "`0`", "Added to every port of `aac up`, so that two checkouts run side by side."),
+    ("AAC_SHARED", "`../shared`", "Where recorded days, oracle tables and scenarios are looked for."),
+    (
+        "AAC_CACHE_DIR",
+        "`~/.cache/aac`",
+        "Kafka's jars and class archive, for all checkouts (`XDG_CACHE_HOME` counts too).",
+    ),
+    ("AAC_VENV", "`.venv` in the checkout", "The environment that the scripts make."),
+    ("AAC_PYTHON", "the newest on PATH", "The Python that it is made of."),
+    ("AAC_TARGET", "this installation's", "Gateway that the command line calls."),
+    ("AAC_API_KEY", "unset", "API key that the command line signs in with."),
+)
 KINDS = {str: "text", bool: "`true` or `false`", int: "whole number", float: "number", SecretStr: "secret"}
 
 
@@ -33,6 +48,11 @@ def configuration_page() -> str:
         own = list(environment(service.settings, beside=ServiceSettings))
         if own:
             parts.append(_section(service.name, "On top of what every process reads.\n\n", own))
+    parts.append(
+        _section("feed", "On top of what every process reads.\n\n", environment(FeedSettings, beside=ServiceSettings))
+    )
+    laptop = table(("Variable", "Default", "Meaning"), [(code(name), *rest) for name, *rest in LAPTOP])
+    parts.append(f"## The scripts, `aac up` and the command line\n\n{laptop}\n")
     return "\n".join(parts)
 
 
