@@ -1,5 +1,6 @@
 """Stands in for the trading engine where market-data follows it: real venues and events, times and faults as told."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -166,12 +167,15 @@ class EngineDouble(Servicer, VenueServiceServicer):
     Attributes:
         venues: By id.
         followers: How many streams of events were opened.
+        asked: How often it was asked which venues there are.
+        slowness: Seconds that this answer takes.
     """
 
     def __init__(self) -> None:
         self.venues: dict[str, VenueDouble] = {}
-        self.followers = 0
+        self.followers = self.asked = 0
         self.away = False
+        self.slowness = 0.0
         self._sessions: dict[StreamSession, str] = {}
 
     def make(self, name: str, *symbols: str, **told: Any) -> VenueDouble:
@@ -192,6 +196,8 @@ class EngineDouble(Servicer, VenueServiceServicer):
 
     async def ListVenues(self, request: pb.ListVenuesRequest, context: Any) -> pb.ListVenuesResponse:
         self._check()
+        self.asked += 1
+        await asyncio.sleep(self.slowness)
         return pb.ListVenuesResponse(venues=[pb.Venue(venue=one.name, epoch=one.epoch) for one in self.venues.values()])
 
     async def GetMarketSnapshot(self, request: pb.GetMarketSnapshotRequest, context: Any) -> Any:

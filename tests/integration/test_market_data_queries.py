@@ -1,5 +1,6 @@
 """What market-data answers at once: instruments, quotes, books, trades, candles."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 
@@ -226,6 +227,20 @@ async def test_what_is_unknown_is_not_found(markets: MarketStack, caller: Caller
     ):
         with pytest.raises(NotFound):
             await caller.GetBook(request)
+
+
+async def test_whoever_asks_for_venues_that_are_not_there_holds_up_nobody_who_asks_for_one_that_is(
+    markets: MarketStack, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(markets.engine, "slowness", 0.3)
+    venue, asked = markets.venue(), markets.engine.asked
+    nowhere = [caller.GetBook(pb.GetBookRequest(venue=f"nowhere-{number}", symbol="X")) for number in range(200)]
+    *refused, book = await asyncio.gather(
+        *nowhere, caller.GetBook(pb.GetBookRequest(venue=venue.name, symbol="X")), return_exceptions=True
+    )
+    assert {type(each) for each in refused} == {NotFound}
+    assert book.venue == venue.name
+    assert markets.engine.asked - asked < 6, "an answer is for all who had asked before it was sought"
 
 
 async def test_a_caller_without_the_scope_is_refused_before_anything_is_looked_up(markets: MarketStack) -> None:

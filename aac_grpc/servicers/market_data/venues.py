@@ -35,6 +35,8 @@ class Venues:
         self._limit = limit
         self._followers: dict[str, VenueFollower] = {}
         self._opening = asyncio.Lock()
+        self._names: frozenset[str] = frozenset()
+        self._named_at = float("-inf")
 
     def start(self) -> None:
         """Begins to follow the default venue, and to remove what deleted venues left."""
@@ -60,14 +62,21 @@ class Venues:
             return follower
         if venue == DEFAULT_VENUE:
             return self._open(venue)
+        asked_at = asyncio.get_running_loop().time()
         async with self._opening:
             if (follower := self.known(venue)) is not None:
                 return follower
-            answer = await self._engine.ListVenues(ListVenuesRequest())
-            if venue not in {known.venue for known in answer.venues}:
+            if self._named_at < asked_at:  # else one who waited before us has had the engine asked since we came
+                await self._ask()
+            if venue not in self._names:
                 raise NotFound("venue", venue)
             await self._make_room()
             return self._open(venue)
+
+    async def _ask(self) -> None:
+        began_at = asyncio.get_running_loop().time()
+        answer = await self._engine.ListVenues(ListVenuesRequest())
+        self._names, self._named_at = frozenset(known.venue for known in answer.venues), began_at
 
     def _open(self, venue: str) -> VenueFollower:
         follower = self._followers[venue] = VenueFollower(venue, self._engine, self._trades, self._tasks)
