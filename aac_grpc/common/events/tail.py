@@ -12,6 +12,7 @@ Partition = tuple[str, int]
 ADMIN_TIMEOUT_S = 5.0
 RETRY_S = 0.1
 BATCH = 500
+READ_AHEAD_KB = 1024
 
 
 class EventTail:
@@ -48,6 +49,11 @@ class EventTail:
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
                 "allow.auto.create.topics": False,
+                # librdkafka reads 64 MB ahead by default, for each watcher, however slowly that one reads.
+                "queued.max.messages.kbytes": READ_AHEAD_KB,
+                "queued.min.messages": BATCH,
+                "fetch.max.bytes": READ_AHEAD_KB << 10,
+                "message.max.bytes": READ_AHEAD_KB << 10,
             },
             self._assign,
         )
