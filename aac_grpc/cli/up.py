@@ -17,9 +17,9 @@ import typer
 from rich.markup import escape
 
 from aac_grpc.backends.control import read_status
-from aac_grpc.backends.errors import BackendError, StateLocked
+from aac_grpc.backends.errors import BackendError, StateLocked, SupervisorUnresponsive
 from aac_grpc.backends.logs import tail
-from aac_grpc.backends.spec import ProcessState
+from aac_grpc.backends.spec import ProcessState, SupervisorStatus
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
 from aac_grpc.cli.command import JsonOption
@@ -135,7 +135,7 @@ def _await_ready(state: StateDirectory, child: subprocess.Popen[bytes], steps: S
     while time.monotonic() < deadline:
         if (code := child.poll()) is not None:
             raise BackendError(f"it ended with exit code {code} before it was ready. The end of {log}:\n{tail(log)}")
-        status = read_status(state) if state.holder() == child.pid else None
+        status = _status_of(state, child.pid)
         if status is not None:
             for process in status.processes:
                 if process.state is ProcessState.READY and process.name not in ready:
@@ -145,6 +145,14 @@ def _await_ready(state: StateDirectory, child: subprocess.Popen[bytes], steps: S
                 return status.info
         time.sleep(_POLL_S)
     raise BackendError(f"it is not ready after {_DETACHED_PATIENCE_S:g} s; see {log}, and end it with `aac down`")
+
+
+def _status_of(state: StateDirectory, supervisor: int) -> SupervisorStatus | None:
+    """What the supervisor tells; None while it does not answer yet: it takes the directory before it does."""
+    try:
+        return read_status(state) if state.holder() == supervisor else None
+    except SupervisorUnresponsive:
+        return None
 
 
 def _print_ready(info: Mapping[str, str], *, as_json: bool) -> None:
