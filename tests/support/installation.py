@@ -67,8 +67,6 @@ class Installation:
         port_offset: int,
         *,
         environment: Mapping[str, str] | None = None,
-        prefix: Sequence[str] = (),
-        checkout: Path = CHECKOUT,
     ) -> None:
         """Describes a platform; `up` starts it.
 
@@ -76,15 +74,22 @@ class Installation:
             folder: Holds its state; PostgreSQL's account must be able to enter it.
             port_offset: Added to every default port.
             environment: On top of the tests' own, from which everything of the platform is taken out.
-            prefix: What the command is run by, such as `setpriv ...`.
-            checkout: Where the code is.
         """
         self.folder = folder
         self.state = folder / "state"
         self.port_offset = port_offset
+        self._prefix: tuple[str, ...] = ()
+        self._environment = {**_plain_environment(folder), **(environment or {})}
+
+    def run_by(self, prefix: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Has commands run by somebody else.
+
+        Args:
+            prefix: What stands before each command, such as `setpriv ...`.
+            environment: On top of the one that there is.
+        """
         self._prefix = tuple(prefix)
-        self._checkout = checkout
-        self._environment = {**_plain_environment(folder, checkout), **(environment or {})}
+        self._environment |= environment
 
     async def up(self, *options: str) -> float:
         """Starts the platform as users do, and returns the seconds until it was ready.
@@ -122,7 +127,7 @@ class Installation:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=self._environment,
-            cwd=self._checkout,
+            cwd=self.folder,  # any directory will do
         )
         try:
             async with asyncio.timeout(timeout_s):
@@ -193,9 +198,14 @@ class Installation:
         return None
 
     def processes(self) -> list[psutil.Process]:
-        """Every process that belongs to it: all inherit where its state is, or are told."""
+        """Every process that belongs to it: those that are told where its state is, and all that they started."""
         mark = str(self.state)
-        return [process for process in psutil.process_iter() if _mentions(process, mark)]
+        told = [process for process in psutil.process_iter() if _mentions(process, mark)]
+        found = {process.pid: process for process in told}
+        for process in told:
+            with contextlib.suppress(psutil.Error):
+                found |= {child.pid: child for child in process.children(recursive=True)}
+        return [process for process in found.values() if lives(process)]
 
     async def end(self) -> None:
         """Stops it, whatever state it is in."""
@@ -215,23 +225,19 @@ class Installation:
 
 
 @contextlib.asynccontextmanager
-async def new_installation(
-    *, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = (), checkout: Path = CHECKOUT
-) -> AsyncIterator[Installation]:
+async def new_installation(*, environment: Mapping[str, str] | None = None) -> AsyncIterator[Installation]:
     """An installation that is not started yet; what still runs of it at the end is ended."""
     # Not under pytest's own folder, which is closed to the account that PostgreSQL drops to.
     with tempfile.TemporaryDirectory(prefix="aac-e2e-", ignore_cleanup_errors=True) as name:
         os.chmod(name, 0o755)
-        installation = Installation(
-            Path(name), free_offset(), environment=environment, prefix=prefix, checkout=checkout
-        )
+        installation = Installation(Path(name), free_offset(), environment=environment)
         try:
             yield installation
         finally:
             await installation.end()
 
 
-def _plain_environment(folder: Path, checkout: Path) -> dict[str, str]:
+def _plain_environment(folder: Path) -> dict[str, str]:
     """The tests' environment without anything that is the platform's, and with a home of its own."""
     backends = {"DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "ENVIRONMENT"}
     kept = {
@@ -243,13 +249,21 @@ def _plain_environment(folder: Path, checkout: Path) -> dict[str, str]:
         **kept,
         "AAC_STATE_DIR": str(folder / "state"),
         "XDG_CONFIG_HOME": str(folder / "config"),
-        "PYTHONPATH": f"{checkout}:{checkout / 'gen' / 'python'}",
+        "PYTHONPATH": f"{CHECKOUT}:{CHECKOUT / 'gen' / 'python'}",
     }
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether the process runs still."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _mentions(process: psutil.Process, mark: str) -> bool:
     try:
-        if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+        if process.pid == os.getpid():
             return False
         return any(mark in argument for argument in process.cmdline()) or any(
             mark in value for value in process.environ().values()
