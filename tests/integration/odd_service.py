@@ -78,6 +78,8 @@ class OddService:
                 await context.abort(code, message, (*details, ("x-trailer", "1"), ("x-trailer", "2")))
             case b"bare":
                 await context.abort(grpc.StatusCode.DATA_LOSS, "nö €")
+            case b"turn away":
+                await context.abort(grpc.StatusCode.CANCELLED, "CANCELLED")  # as gRPC itself does under load
             case b"sleep":
                 await self._sleep("unary")
         await context.send_initial_metadata((("x-initial", "1"),))

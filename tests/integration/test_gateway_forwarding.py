@@ -103,6 +103,15 @@ async def test_a_status_without_details_keeps_its_code_and_text_and_gets_details
     assert from_rpc_error(refused.value).request_id
 
 
+async def test_a_call_that_the_services_grpc_turns_away_is_not_taken_for_the_callers_own_cancellation(
+    caller: Caller,
+) -> None:
+    with pytest.raises(aio.AioRpcError) as failed:
+        await caller.unary(b"turn away")
+    assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert from_rpc_error(failed.value).request_id
+
+
 @pytest.mark.parametrize("request_id", ["mine-1", None])
 async def test_every_reply_names_the_request(caller: Caller, odd: OddService, request_id: str | None) -> None:
     metadata = (("x-request-id", request_id),) if request_id else ()

@@ -163,7 +163,8 @@ class Forwarder:
         await context.abort(code, message, ((REQUEST_ID_KEY, call.request_id), *trailing))
 
     def _explain(self, code: grpc.StatusCode, message: str, trailing: Metadata) -> AacError:
-        if code is not grpc.StatusCode.UNAVAILABLE:
+        # gRPC on the service's side, where it has too much to do, ends calls as if we had cancelled them.
+        if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return from_rpc_error(aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailing), details=message))
         never_sent = any(words in message.lower() for words in _NEVER_SENT)
         if self._route.policy.idempotency == "IDEMPOTENT" and not never_sent:
