@@ -18,12 +18,13 @@ from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
 from aac_grpc.backends.valkey import Valkey
 
-_VARIABLES: Mapping[str, str] = {
+BACKENDS: Mapping[str, str] = {
     "DATABASE_URL": "postgres",
     "REDIS_URL": "valkey",
     "KAFKA_BOOTSTRAP_SERVERS": "kafka",
 }
-ALL: tuple[str, ...] = tuple(_VARIABLES)
+"""Supervised process by the variable whose URL it stands for."""
+ALL: tuple[str, ...] = tuple(BACKENDS)
 
 
 class EmbeddedBackends:
@@ -80,7 +81,7 @@ class EmbeddedBackends:
             supervisor = self._given_supervisor
             if supervisor is None:
                 supervisor = await stack.enter_async_context(Supervisor(self._state, progress=self._progress))
-            backends = {variable: self._backend(_VARIABLES[variable]) for variable in self._variables}
+            backends = {variable: self._backend(BACKENDS[variable]) for variable in self._variables}
             await self._boot(supervisor, list(backends.values()))
             self._urls = {variable: backend.url for variable, backend in backends.items()}
             archive = asyncio.create_task(_make_archives(list(backends.values())), name="class archive")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from aac_grpc.backends.errors import BackendError, PortTaken
+from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
 
 DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
     {
@@ -18,20 +19,8 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
         "valkey": 16379,
         "kafka": 19092,
         "kafka-controller": 19093,
-        "registry": 50060,
-        "registry-admin": 8010,
-        "api-gateway": 50050,
-        "api-gateway-admin": 8000,
-        "auth-service": 50051,
-        "auth-service-admin": 8001,
-        "market-data": 50052,
-        "market-data-admin": 8002,
-        "trading-engine": 50053,
-        "trading-engine-admin": 8003,
-        "risk-management": 50054,
-        "risk-management-admin": 8004,
-        "analytics": 50055,
-        "analytics-admin": 8005,
+        **GRPC_PORTS,
+        **{f"{service}-admin": port for service, port in ADMIN_PORTS.items()},
     }
 )
 """Each listener's port with no offset; the backends' lie below the range of local ports of outgoing connections."""

@@ -18,7 +18,7 @@ from aac_grpc.cli.market import SymbolArgument, SymbolsArgument, all_symbols
 from aac_grpc.cli.output import clock, console, number, print_json
 from aac_grpc.client.errors import AacError
 from aac_grpc.client.local_book import LocalBook
-from aac_grpc.client.market_stream import MarketStream
+from aac_grpc.client.market_stream import DEFAULT_VENUE, MarketStream
 from aac_grpc.client.models import BookLevel, Side, Topic, Trade
 from aac_grpc.client.updates import DepthUpdate, Gap, MarketUpdate, QuoteUpdate, SubscriptionRefused, TradesUpdate
 
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 
 async def watch(
-    session: Session, symbols: SymbolsArgument = None, quotes: QuotesOption = True, venue: VenueOption = "main"
+    session: Session, symbols: SymbolsArgument = None, quotes: QuotesOption = True, venue: VenueOption = DEFAULT_VENUE
 ) -> None:
     """Trades and quotes as they happen, until Ctrl-C. The stream resumes by itself; what is missed is said."""
     wanted = symbols or await all_symbols(session, venue)
@@ -61,7 +61,7 @@ async def book(
     symbol: SymbolArgument,
     depth: DepthOption = 10,
     once: OnceOption = False,
-    venue: VenueOption = "main",
+    venue: VenueOption = DEFAULT_VENUE,
 ) -> None:
     """The book, live: a ladder that moves until Ctrl-C. With --json a line for each change, with --once one book."""
     if once:

@@ -20,11 +20,11 @@ from aac_grpc.backends.state import StateDirectory
 from aac_grpc.cli.command import JsonOption
 from aac_grpc.cli.output import console, print_facts, print_json
 from aac_grpc.cli.up import parse_speed
+from aac_grpc.client.market_stream import DEFAULT_VENUE
 from aac_grpc.feeds.lobster import LobsterDay
 from aac_grpc.feeds.runner import FEED, Feeder, FeedSettings, venue_service
 from aac_grpc.platform.composition import Platform
 
-MAIN = "main"
 _SAY_EVERY_S = 1.0
 
 PathArgument = Annotated[Path, typer.Argument(help="Recorded day as LOBSTER writes it: a zip, folder or CSV.")]
@@ -43,7 +43,7 @@ def replay(
     path: PathArgument,
     symbol: SymbolOption = "",
     speed: SpeedOption = "max",
-    venue: VenueOption = MAIN,
+    venue: VenueOption = DEFAULT_VENUE,
     run: RunOption = "",
     json: JsonOption = False,
 ) -> None:
@@ -73,7 +73,7 @@ def _settings(venue: str) -> FeedSettings:
     status = read_status(state)
     if status is None:
         raise BackendError(f"nothing runs on {state.path}; start it with `aac up --no-flow`")
-    if venue == MAIN and any(one.name == FEED and one.state is ProcessState.READY for one in status.processes):
+    if venue == DEFAULT_VENUE and any(one.name == FEED and one.state is ProcessState.READY for one in status.processes):
         raise BackendError("this installation's own flow is in the venue; start it with --no-flow, or give a --venue")
     offset = int(status.info.get("port_offset", "0"))
     platform = Platform(state, offset, urls={}, database_urls={}, backends=(), flow=None)
@@ -90,7 +90,7 @@ async def _replay(
     (symbol,) = day.symbols
     async with AsyncExitStack() as stack:
         venues = await stack.enter_async_context(venue_service(settings))
-        if venue != MAIN:
+        if venue != DEFAULT_VENUE:
             await venues.CreateVenue(pb.CreateVenueRequest(venue=venue))
         feeder = Feeder(venues, day, symbol, venue, speed)
         teller = _Lines() if as_json else stack.enter_context(_Bar(day.title, day.total_rows(symbol), run_id))

@@ -13,7 +13,7 @@ import grpc
 
 from aac_grpc.client.aio import DEFAULT_TARGET, AsyncClient
 from aac_grpc.client.errors import AacError
-from aac_grpc.client.market_stream import MarketStream
+from aac_grpc.client.market_stream import DEFAULT_VENUE, MarketStream
 from aac_grpc.client.models.identity import Tokens
 from aac_grpc.client.models.topics import Topic
 from aac_grpc.client.reconnect import ReconnectPolicy
@@ -90,11 +90,11 @@ class BlockingMarketStream(BlockingIterator[MarketUpdate]):
         super().__init__(stream)
         self._stream = stream
 
-    def subscribe(self, symbol: str, *topics: Topic, venue: str = "main") -> None:
+    def subscribe(self, symbol: str, *topics: Topic, venue: str = DEFAULT_VENUE) -> None:
         """Begins to receive topics of an instrument."""
         _THREAD.run(self._stream.subscribe(symbol, *topics, venue=venue))
 
-    def unsubscribe(self, symbol: str, *topics: Topic, venue: str = "main") -> None:
+    def unsubscribe(self, symbol: str, *topics: Topic, venue: str = DEFAULT_VENUE) -> None:
         """Ends to receive topics of an instrument."""
         _THREAD.run(self._stream.unsubscribe(symbol, *topics, venue=venue))
 

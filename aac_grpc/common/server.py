@@ -20,11 +20,12 @@ from aac_grpc.common.health import HealthServicer
 from aac_grpc.common.interceptors.adapter import Serving
 from aac_grpc.common.interceptors.auth import CredentialScheme
 from aac_grpc.common.interceptors.drain import OpenStreams
+from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
 from aac_grpc.common.reflection import reflection_handlers
 from aac_grpc.common.registration import Registration
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.servicer import Servicer
-from aac_grpc.common.settings import ADMIN_PORTS, GRPC_PORTS, ServiceSettings
+from aac_grpc.common.settings import ServiceSettings
 
 _log = structlog.get_logger("server")
 

@@ -12,29 +12,8 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from aac_grpc.common.ports import GRPC_PORTS
 from aac_grpc.common.production import refuse_laptop_defaults
-
-GRPC_PORTS = {
-    "api-gateway": 50050,
-    "auth-service": 50051,
-    "market-data": 50052,
-    "trading-engine": 50053,
-    "risk-management": 50054,
-    "analytics": 50055,
-    "registry": 50060,
-}
-"""Where each service listens unless it is told otherwise."""
-
-ADMIN_PORTS = {
-    "api-gateway": 8000,
-    "auth-service": 8001,
-    "market-data": 8002,
-    "trading-engine": 8003,
-    "risk-management": 8004,
-    "analytics": 8005,
-    "registry": 8010,
-}
-"""Where each service answers /health, /ready and /metrics unless it is told otherwise."""
 
 DEFAULT_DATABASE_URL = "postgresql://aac:aac@127.0.0.1:5432/aac"
 
@@ -187,7 +166,6 @@ class ServiceSettings(BaseSettings):
 
     database_pool_size: int = Field(default=8, gt=0, description="Most PostgreSQL connections of this process.")
     redis_pool_size: int = Field(default=50, gt=0, description="Most Redis connections of this process.")
-    max_concurrency: int = Field(default=100, gt=0, description="Operations on one dependency at the same time.")
 
     @property
     def production(self) -> bool:

@@ -28,6 +28,7 @@ from aac_grpc.common.channel import Channels
 from aac_grpc.common.clock import SystemClock
 from aac_grpc.common.outgoing import OutgoingStream
 from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.common.types import DEFAULT_VENUE
 from aac_grpc.feeds.lobster import LobsterDay
 from aac_grpc.feeds.messages import instrument_message
 from aac_grpc.feeds.pacing import paced
@@ -61,7 +62,7 @@ class FeedSettings(ServiceSettings):
     )
     feed_seed: int = Field(default=7, description="Seed of the simulated flow.")
     feed_speed: float = Field(default=10.0, ge=0, description="Times as fast as recorded; 0 is as fast as it can.")
-    feed_venue: str = Field(default="main", description="Venue that the flow enters.")
+    feed_venue: str = Field(default=DEFAULT_VENUE, description="Venue that the flow enters.")
 
     def source(self) -> Source:
         """Opens the recorded day, or makes the simulator. Blocks.

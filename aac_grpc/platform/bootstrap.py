@@ -18,6 +18,7 @@ from aac_grpc.common.breaker import Breakers
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.clock import SystemClock
 from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.common.types import DEFAULT_VENUE
 from aac_grpc.platform.composition import AUTH, DEMO, SUPERVISOR, TRADING, Platform
 
 DEMO_CASH = Money(currency="USD", amount="1000000")
@@ -40,12 +41,12 @@ class Bootstrap:
         self._venues = self._channels.stub(VenueServiceStub, TRADING)
 
     async def open_demo_account(self) -> None:
-        """Opens the demo user's account in the venue "main", where it is not open yet.
+        """Opens the demo user's account in the default venue, where it is not open yet.
 
         Raises:
             AacError: That was refused, or the services were away for long.
         """
-        request = OpenAccountRequest(venue="main", account_id=DEMO, cash=DEMO_CASH)
+        request = OpenAccountRequest(venue=DEFAULT_VENUE, account_id=DEMO, cash=DEMO_CASH)
         try:
             await call_with_retry(
                 lambda seconds: self._trading.OpenAccount(request, timeout=seconds),
@@ -56,13 +57,14 @@ class Bootstrap:
             return
 
     async def first_instrument(self) -> str | None:
-        """Waits for the flow to list an instrument in "main", and returns its symbol; None where none came in time."""
+        """Returns a symbol that the flow lists in the default venue; None where none comes in time."""
         deadline = asyncio.get_running_loop().time() + _PATIENCE_S
         while asyncio.get_running_loop().time() < deadline:
             with suppress(AacError):
                 venues = (await self._venues.ListVenues(ListVenuesRequest())).venues
-                if symbols := [one.symbol for venue in venues if venue.venue == "main" for one in venue.instruments]:
-                    return symbols[0]
+                listed = (one.symbol for each in venues if each.venue == DEFAULT_VENUE for one in each.instruments)
+                if (symbol := next(listed, None)) is not None:
+                    return symbol
             await asyncio.sleep(_POLL_S)
         return None
 

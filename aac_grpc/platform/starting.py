@@ -8,7 +8,7 @@ import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from aac_grpc.backends.embedded import ALL, EmbeddedBackends
+from aac_grpc.backends.embedded import ALL, BACKENDS, EmbeddedBackends
 from aac_grpc.backends.ports import held, require_free
 from aac_grpc.backends.spec import Progress
 from aac_grpc.backends.state import StateDirectory
@@ -17,9 +17,6 @@ from aac_grpc.client.errors import AacError
 from aac_grpc.platform.composition import ADMIN, DEMO, GATEWAY, SERVICES, WITH_SCHEMA, Platform
 from aac_grpc.platform.databases import make_corners
 from aac_grpc.platform.flow import Flow
-
-BACKENDS = dict(zip(ALL, ("postgres", "valkey", "kafka"), strict=True))
-"""Supervised process by the variable whose URL it stands for."""
 
 
 def embedded_variables() -> tuple[str, ...]:

@@ -10,8 +10,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from aac_grpc.cli.serve import SERVICES
+from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
 from aac_grpc.common.server import Service
-from aac_grpc.common.settings import ADMIN_PORTS, GRPC_PORTS, ServiceSettings
+from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.feeds.runner import FeedSettings
 from scripts.reference.table import code, table
 

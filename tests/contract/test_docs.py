@@ -3,7 +3,7 @@
 import pytest
 
 from aac_grpc.common.contract import platform_contract
-from aac_grpc.common.settings import GRPC_PORTS
+from aac_grpc.common.ports import GRPC_PORTS
 from scripts.reference.__main__ import PAGES, ROOT, stale_pages
 from scripts.reference.configuration import environment, services
 from scripts.reference.methods import method_comments
