@@ -11,32 +11,18 @@ _LOG_GROWTH = math.log(GROWTH)
 class Histogram:
     """Counts latencies by bucket; two can be added."""
 
-    __slots__ = ("_counts", "count", "largest", "total")
+    __slots__ = ("_counts", "count", "largest")
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
         self.count = 0
-        self.total = 0.0
         self.largest = 0.0
 
     def add(self, seconds: float) -> None:
         """Counts one latency; one below a microsecond counts as a microsecond."""
         self._counts[int(math.log(max(seconds, FLOOR_S) / FLOOR_S) / _LOG_GROWTH)] += 1
         self.count += 1
-        self.total += seconds
         self.largest = max(self.largest, seconds)
-
-    def merge(self, other: "Histogram") -> None:
-        """Counts another one's latencies as well."""
-        self._counts += other._counts
-        self.count += other.count
-        self.total += other.total
-        self.largest = max(self.largest, other.largest)
-
-    @property
-    def mean(self) -> float:
-        """Seconds; NaN without a latency."""
-        return self.total / self.count if self.count else math.nan
 
     def percentile(self, percent: float) -> float:
         """The latency, in seconds, that `percent` of all do not exceed, to 1 %; NaN without one."""

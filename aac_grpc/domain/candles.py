@@ -1,20 +1,15 @@
-"""Time candles, built from trades one by one; the same code makes history and the live candle.
+"""Time candles, built from trades one by one; the same code makes closed candles and the open one.
 
 Prices and quantities are integers of one unit of the caller's choice: ticks and lots, or a finer price unit where
 prints may be off tick. Intervals begin at multiples of their length since the Unix epoch (UTC). An interval
 without a trade has no candle.
 """
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 SECOND_NS = 1_000_000_000
 MIN_INTERVAL_NS = SECOND_NS
 MAX_INTERVAL_NS = 86_400 * SECOND_NS
-
-_EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
-_NINE_DIGITS = Decimal("1e-9")
 
 
 @dataclass(slots=True)
@@ -40,15 +35,6 @@ class Candle:
         """First instant after the interval."""
         return self.start_ns + self.interval_ns
 
-    def vwap(self, price_unit: Decimal) -> Decimal:
-        """Returns the volume-weighted average price in currency, rounded half even to 9 fraction digits.
-
-        Args:
-            price_unit: What one unit of price is worth, such as the tick size.
-        """
-        exact = _EXACT.divide(_EXACT.multiply(Decimal(self.notional), price_unit), Decimal(self.volume))
-        return _EXACT.quantize(exact, _NINE_DIGITS)
-
     def add(self, price: int, quantity: int) -> None:
         """Counts a trade in."""
         self.high = max(self.high, price)
@@ -57,15 +43,6 @@ class Candle:
         self.volume += quantity
         self.notional += price * quantity
         self.trades += 1
-
-    def absorb(self, later: "Candle") -> None:
-        """Counts in a candle of a finer interval that follows what is counted."""
-        self.high = max(self.high, later.high)
-        self.low = min(self.low, later.low)
-        self.close = later.close
-        self.volume += later.volume
-        self.notional += later.notional
-        self.trades += later.trades
 
 
 class CandleBuilder:
@@ -114,45 +91,6 @@ class CandleBuilder:
         candle.closed = True
         self.current = None
         return candle
-
-
-def candles_of(trades: Iterable[tuple[int, int, int]], interval_ns: int) -> Iterator[Candle]:
-    """Yields the candles of trades (time in ns, price, quantity) in time order; the last one stays open."""
-    builder = CandleBuilder(interval_ns)
-    for time_ns, price, quantity in trades:
-        if (closed := builder.add(time_ns, price, quantity)) is not None:
-            yield closed
-    if builder.current is not None:
-        yield builder.current
-
-
-def roll_up(candles: Iterable[Candle], interval_ns: int) -> Iterator[Candle]:
-    """Yields coarser candles made of finer ones in time order.
-
-    The last one is closed where the last finer one is closed and ends with it.
-
-    Raises:
-        ValueError: The interval is not a multiple of the finer candles' own.
-    """
-    check_interval(interval_ns)
-    coarse: Candle | None = None
-    for candle in candles:
-        if interval_ns % candle.interval_ns:
-            raise ValueError(f"{interval_ns} ns is not a multiple of the candles' {candle.interval_ns} ns")
-        start = candle.start_ns - candle.start_ns % interval_ns
-        if coarse is not None and coarse.start_ns == start:
-            coarse.absorb(candle)
-        else:
-            if coarse is not None:
-                coarse.closed = True
-                yield coarse
-            coarse = Candle(
-                start, interval_ns, candle.open, candle.high, candle.low, candle.close,
-                candle.volume, candle.notional, candle.trades,
-            )  # fmt: skip
-        coarse.closed = candle.closed and candle.end_ns == coarse.end_ns
-    if coarse is not None:
-        yield coarse
 
 
 def check_interval(interval_ns: int) -> int:

@@ -6,7 +6,7 @@ knows no ticks: 1e-9, 1e-9, 1e-18 and a notional_unit of 1). Limits are in the s
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
@@ -43,11 +43,6 @@ class Limits:
     max_position: int | None = None
     """Largest absolute position in one instrument."""
     max_open_orders: int | None = None
-
-    def over(self, defaults: "Limits") -> "Limits":
-        """Returns these limits, with the defaults where there is none."""
-        missing = {f.name: getattr(defaults, f.name) for f in fields(self) if getattr(self, f.name) is None}
-        return replace(self, **missing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,10 +102,3 @@ class AccountPerformance:
         """Counts in executions given in the order of execution."""
         for execution in executions:
             self.add(execution)
-
-
-def performance_of(executions: Iterable[ExecutionRecord]) -> AccountPerformance:
-    """Returns the performance of executions given in the order of execution."""
-    performance = AccountPerformance()
-    performance.add_all(executions)
-    return performance

@@ -79,11 +79,6 @@ def expand(patterns: Iterable[str]) -> frozenset[str]:
     return frozenset(expanded)
 
 
-def allows(held: Collection[str], needed: str) -> bool:
-    """Tells whether a holder of these scopes may do what needs that one."""
-    return needed in held
-
-
 def narrow(owned: Collection[str], wanted: Iterable[str]) -> frozenset[str]:
     """Returns the scopes of a credential that an owner makes; none wanted means all that are owned.
 

@@ -12,12 +12,12 @@ from aac.type.v1.page_pb2 import PageRequest, TimeRange
 
 from aac_grpc.client.errors import InvalidFields, NotFound, PermissionDenied
 from aac_grpc.common.types import to_duration, to_timestamp
-from aac_grpc.domain.candles import candles_of
 from aac_grpc.servicers.market_data.convert import CANDLE_SCALE, candle_message
 from tests.integration.market_engine import BUY, NOW, SECOND, SELL, VenueDouble
 from tests.integration.market_reader import MarketStack, market_stack
 from tests.integration.services import Caller
 from tests.support import mesh
+from tests.support.candles import candles_of
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """Candles: what trades make of an interval, live and from history."""
 
-from decimal import Decimal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aac_grpc.domain.candles import SECOND_NS, Candle, CandleBuilder, candles_of, check_interval, roll_up
+from aac_grpc.domain.candles import SECOND_NS, Candle, CandleBuilder, check_interval
+from tests.support.candles import candles_of
 
 MINUTE_NS = 60 * SECOND_NS
 
@@ -56,27 +55,10 @@ def test_a_trade_older_than_the_open_candle_is_refused() -> None:
         builder.add(5 * SECOND_NS - 1, 10, 1)
 
 
-def test_the_vwap_is_exact_to_nine_digits() -> None:
-    (candle,) = candles_of([(0, 57012, 1), (1, 57013, 2)], SECOND_NS)
-    assert candle.vwap(Decimal("0.01")) == Decimal("570.126666667")
-
-
 @pytest.mark.parametrize("interval", [0, -SECOND_NS, SECOND_NS // 2, SECOND_NS + 1, 86_401 * SECOND_NS])
 def test_an_interval_that_is_not_whole_seconds_up_to_a_day_is_refused(interval: int) -> None:
     with pytest.raises(ValueError, match="whole seconds from 1 s to 1 day"):
         check_interval(interval)
-
-
-def test_candles_that_do_not_divide_the_interval_are_not_rolled_up() -> None:
-    with pytest.raises(ValueError, match="not a multiple"):
-        list(roll_up(candles_of([(0, 1, 1)], 2 * SECOND_NS), 3 * SECOND_NS))
-
-
-@given(trades)
-def test_rolled_up_candles_equal_those_built_from_the_trades(rows: list[tuple[int, int, int]]) -> None:
-    direct = list(candles_of(rows, MINUTE_NS))
-    rolled = list(roll_up(candles_of(rows, 5 * SECOND_NS), MINUTE_NS))
-    assert rolled == direct
 
 
 @given(trades)

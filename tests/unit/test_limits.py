@@ -198,11 +198,6 @@ def test_an_order_of_an_unknown_account_is_never_judged() -> None:
         judge([buy(1, account_id="mallory")], {"alice": account()}, {"alice": LIMITS}, {})
 
 
-def test_an_accounts_own_limits_stand_over_the_defaults() -> None:
-    own = Limits(max_position=7)
-    assert own.over(LIMITS) == replace(LIMITS, max_position=7)
-
-
 orders = st.builds(intent, st.sampled_from(list(Side)), st.integers(1, 200), st.integers(9_000, 11_000))
 
 

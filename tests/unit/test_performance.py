@@ -1,5 +1,6 @@
 """Performance: figures of an account from its executions."""
 
+from collections.abc import Iterable
 from math import inf, isnan
 
 from hypothesis import given
@@ -7,13 +8,19 @@ from hypothesis import strategies as st
 
 from aac_grpc.domain.events import Trade
 from aac_grpc.domain.orders import Side
-from aac_grpc.domain.performance import ExecutionRecord, performance_of
+from aac_grpc.domain.performance import AccountPerformance, ExecutionRecord
 from tests.unit.market import BUY, MONEY, SELL, Market
 
 
 def executions(*realized: int, symbol: str = "GOOG", fee: int = 0) -> list[ExecutionRecord]:
     """Executions of value 1,000 a second apart, realizing these profits."""
     return [ExecutionRecord(symbol, 1_000, pnl, second, fee) for second, pnl in enumerate(realized)]
+
+
+def performance_of(records: Iterable[ExecutionRecord]) -> AccountPerformance:
+    performance = AccountPerformance()
+    performance.add_all(records)
+    return performance
 
 
 def test_nothing_executed_has_no_rates_and_no_times() -> None:

@@ -10,9 +10,9 @@ from aac.policy.v1 import policy_pb2
 from aac.type.v1.stream_pb2 import StreamHeader
 
 from aac_grpc.common.contract import Contract, MethodPolicy
+from aac_grpc.common.streams.frames import HEADER_FIELD
 
 GATEWAY = "api-gateway"
-OWN_SERVICE = "aac.gateway.v1.GatewayService"
 
 _SERVICES = {
     "aac.auth.v1": "auth-service",
@@ -22,7 +22,6 @@ _SERVICES = {
     "aac.risk.v1": "risk-management",
     "aac.trading.v1": "trading-engine",
 }
-_HEADER_FIELD = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ def _service_of(policy: MethodPolicy) -> str:
 
 
 def _has_header(policy: MethodPolicy) -> bool:
-    field = policy.response_type.DESCRIPTOR.fields_by_number.get(_HEADER_FIELD)
+    field = policy.response_type.DESCRIPTOR.fields_by_number.get(HEADER_FIELD)
     header = field is not None and field.message_type is StreamHeader.DESCRIPTOR
     return policy.server_streaming and header
 

@@ -60,7 +60,6 @@ class SetUpVenue(Request[CreateVenueResponse]):
         Raises:
             InvalidField: An instrument or account is wrong, or named twice.
         """
-        self._message = message
         self._epoch = epoch
         self._created_ns = created_ns
         self._instruments = _instruments(message)

@@ -51,7 +51,6 @@ class VenueWriter:
             failpoint: For crash tests.
         """
         self._memory = memory
-        self._journal = journal
         self._clock = clock
         self._settings = settings
         self._publish = publish
