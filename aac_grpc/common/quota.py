@@ -40,7 +40,7 @@ class Grant(NamedTuple):
 
 
 class Quotas(Protocol):
-    """Where buckets are kept: in this process, or in Redis for all instances together."""
+    """Where buckets are kept; `LocalQuotas` keeps them in the process, so that each instance grants a whole budget."""
 
     def take(self, key: str, budget: Budget, cost: float) -> Grant | Awaitable[Grant]:
         """Charges a bucket, at once where it can, else after waiting.

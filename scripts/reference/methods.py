@@ -15,15 +15,16 @@ METHOD_FIELD = 2
 
 INTRODUCTION = """# Methods
 
-Written by `scripts/docs` from the policy options in `proto/`; what is said here is what the base enforces.
+Written by `scripts/docs` from the policy options in `proto/`; what is said here is what the base enforces, but for the
+priority: nothing is shed yet.
 
 - **Kind**: unary, or which side streams.
 - **Scope**: what the caller's token must hold; *open* needs no token.
 - **Account**: the request field that names the account; the caller must be allowed to act on it, on every message.
 - **Rate**: the budget that is charged, and how much where it is not 1; "+ 1 each" is for the items of that field.
-- **Timeout**: the class; a stream has no deadline of ours. **Priority**: what is shed last.
+- **Timeout**: the class; a stream has no deadline of ours. **Priority**: what would be shed last.
 - **Retry**: whether repeating a call is safe: a *read* changes nothing, *same key* gives the first result again.
-- **Audit**: it is written to the audit log, and fails closed when revocations are stale.
+- **Audit**: every call is logged, not a sample; what it changed is in an audit log or, of orders, in the journal.
 
 Methods in *italics* are for services of the mesh; the gateway does not forward them.
 """

@@ -182,7 +182,7 @@ class MethodPolicy(_message.Message):
     priority: Global___Priority.ValueType
     """What is shed first."""
     audit: _builtins.bool
-    """The call is written to the audit log, and fails closed when revocations are stale."""
+    """Every call is logged, not a sample. Where services watch revocations, it fails closed while that is stale."""
     exposure: Global___Exposure.ValueType
     """Who can reach the method."""
     def __init__(
