@@ -49,6 +49,6 @@ async def backends(
 
     # Not under pytest's own folder, which is closed to the account that PostgreSQL drops to.
     with tempfile.TemporaryDirectory(prefix="aac-tests-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
+        os.chmod(folder, 0o755)
         async with EmbeddedBackends(StateDirectory(Path(folder, "state")), port_offset) as embedded:
             yield embedded.urls
