@@ -1,20 +1,17 @@
 """Candles of kept trades, page by page."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 from aac.marketdata.v1.marketdata_pb2 import Candle as CandleMessage
 
-from aac_grpc.domain.candles import Candle, CandleBuilder
-from aac_grpc.servicers.market_data.convert import candle_message, candle_units
-from aac_grpc.servicers.market_data.repository import TradesRepository
-
-CHUNK = 2_000
-"""Trades that are read at once; building candles of them must not hold up streams."""
+from aac_grpc.domain.candles import Candle
+from aac_grpc.domain.decimals import to_scaled
+from aac_grpc.servicers.market_data.candle_repository import CandlesRepository
+from aac_grpc.servicers.market_data.convert import CANDLE_SCALE, candle_message
 
 
 async def candle_page(
-    trades: TradesRepository,
+    candles: CandlesRepository,
     venue: str,
     epoch: int,
     symbol: str,
@@ -26,40 +23,32 @@ async def candle_page(
     """The first candles of a span, oldest first.
 
     Args:
-        trades: Kept trades.
+        candles: Candles of kept trades.
         venue: Isolated market.
         epoch: Its numbering in force.
         symbol: Instrument.
         interval_ns: Whole seconds, in nanoseconds.
         span: First nanosecond inside and first outside; candles are whole where the span begins at one's start.
         limit: How many at most.
-        now_ns: Venue time; an interval that has ended by then is closed.
+        now_ns: Venue time; an interval that has ended by then is closed, as is one that others with trades follow.
     """
-    builder = CandleBuilder(interval_ns)
-    candles: list[CandleMessage] = []
-
-    def add(candle: Candle | None) -> None:
-        if candle is not None and len(candles) < limit:
-            candles.append(candle_message(candle))
-
-    async for row in _ticks(trades, venue, epoch, symbol, span):
-        add(builder.add(row["executed_ns"], candle_units(row["price"]), candle_units(row["quantity"])))
-        if len(candles) == limit:
-            return candles
-    add(builder.close_until(now_ns))
-    add(builder.current)
-    return candles
+    # One more, which tells that the one before is closed.
+    rows = await candles.page(venue, epoch, symbol, interval_ns, span, limit + 1)
+    found = [_candle(row, interval_ns) for row in rows]
+    for number, candle in enumerate(found, 1):
+        candle.closed = number < len(found) or candle.end_ns <= now_ns
+    return [candle_message(candle) for candle in found[:limit]]
 
 
-async def _ticks(
-    trades: TradesRepository, venue: str, epoch: int, symbol: str, span: tuple[int, int]
-) -> AsyncIterator[dict[str, Any]]:
-    start, end = span
-    sequence = 0
-    while True:
-        rows = await trades.ticks(venue, epoch, symbol, start, end, sequence, CHUNK)
-        for row in rows:
-            yield row
-        if len(rows) < CHUNK:
-            return
-        start, sequence = rows[-1]["executed_ns"], rows[-1]["sequence"]
+def _candle(row: dict[str, Any], interval_ns: int) -> Candle:
+    return Candle(
+        start_ns=row["start_ns"],
+        interval_ns=interval_ns,
+        open=to_scaled(row["open"], CANDLE_SCALE),
+        high=to_scaled(row["high"], CANDLE_SCALE),
+        low=to_scaled(row["low"], CANDLE_SCALE),
+        close=to_scaled(row["close"], CANDLE_SCALE),
+        volume=to_scaled(row["volume"], CANDLE_SCALE),
+        notional=to_scaled(row["notional"], 2 * CANDLE_SCALE),
+        trades=row["trades"],
+    )

@@ -56,8 +56,3 @@ def candle_message(candle: Candle) -> CandleMessage:
         trades=candle.trades,
         closed=candle.closed,
     )
-
-
-def candle_units(value: Decimal) -> int:
-    """A decimal of at most nine places as an integer of 1e-9."""
-    return int(value.scaleb(CANDLE_SCALE))

@@ -216,5 +216,6 @@ class VenueFollower:
             if (keeper := self._keeper) is not None:
                 try:
                     await keeper.keep(at_rest=True)
+                    await keeper.roll_up()
                 except AacError as error:
                     await self._pause(error)

@@ -7,6 +7,7 @@ from typing import Any
 
 from aac_grpc.common.database import Database
 from aac_grpc.common.paging import Key
+from aac_grpc.servicers.market_data.candle_repository import CandlesRepository
 
 _COLUMNS = "sequence, trade_id, price, quantity, aggressor, print, executed_ns"
 
@@ -26,9 +27,14 @@ class TradeRow:
 
 
 class TradesRepository:
-    """Trades of every venue, by instrument and time."""
+    """Trades of every venue, by instrument and time.
+
+    Attributes:
+        candles: Of these trades.
+    """
 
     def __init__(self, database: Database) -> None:
+        self.candles = CandlesRepository(database)
         self._database = database
 
     async def checkpoint(self, venue: str, epoch: int) -> int:
@@ -92,24 +98,6 @@ class TradesRepository:
             (venue, epoch, symbol, *_bounds(span), *(after or (_FOREVER, _FOREVER)), limit),
         )
 
-    async def ticks(
-        self, venue: str, epoch: int, symbol: str, start_ns: int, end_ns: int, after_sequence: int, limit: int
-    ) -> list[dict[str, Any]]:
-        """Trades of a span, oldest first, for candles: executed_ns, sequence, price, quantity."""
-        return await self._database.fetch_all(
-            "SELECT executed_ns, sequence, price, quantity FROM trades WHERE venue = %s AND epoch = %s"
-            " AND symbol = %s AND executed_ns < %s AND (executed_ns, sequence) > (%s, %s)"
-            " ORDER BY executed_ns, sequence LIMIT %s",
-            (
-                venue,
-                epoch,
-                symbol,
-                end_ns,
-                *((start_ns, after_sequence) if after_sequence else (start_ns - 1, _FOREVER)),
-                limit,
-            ),
-        )
-
     async def missed(self, venue: str, symbol: str, epoch: int, after: int, until: int) -> list[dict[str, Any]]:
         """Trades of an instrument by number, after one and up to another: what a resuming stream missed."""
         return await self._database.fetch_all(
@@ -131,6 +119,7 @@ class TradesRepository:
             (venue, epoch, _FORGET_ROWS),
         ):
             pass
+        await self.candles.forget(venue, epoch)
         await self._database.execute("DELETE FROM checkpoints WHERE venue = %s AND epoch = %s", (venue, epoch))
 
 

@@ -90,7 +90,7 @@ class MarketDataServicer(Servicer, MarketDataServiceServicer):
         epoch = await follower.keep()
         begin = int(page.after[0]) + interval if page.after else (start or 0)
         candles = await candle_page(
-            self._trades,
+            self._trades.candles,
             venue,
             epoch,
             request.symbol,

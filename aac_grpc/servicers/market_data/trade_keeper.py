@@ -1,10 +1,11 @@
-"""Writes a venue's trades to PostgreSQL behind its markets, and how far they are written."""
+"""Writes a venue's trades to PostgreSQL behind its markets, how far they are written, and their minute candles."""
 
 import asyncio
 
 import structlog
 
 from aac_grpc.client.errors import AacError
+from aac_grpc.servicers.market_data.candle_repository import MINUTE_NS
 from aac_grpc.servicers.market_data.repository import TradeRow, TradesRepository
 from aac_grpc.servicers.market_data.venue import VenueMarkets
 
@@ -38,6 +39,10 @@ class TradeKeeper:
         self._kept_sequence = checkpoint
         self._kept_at = 0.0
         self._keeping = asyncio.Lock()
+        self._minutes: dict[str, int] = {}
+        """The minute of each instrument's last kept trade."""
+        self._to_roll_up: dict[str, None] = dict.fromkeys(markets.instruments)
+        """Instruments whose minutes are over, perhaps; at first all, for what was kept before."""
 
     async def keep(self, *, at_rest: bool = False) -> None:
         """Writes the trades that are not kept yet.
@@ -55,8 +60,32 @@ class TradeKeeper:
             due = at_rest and sequence > self._kept_sequence and now - self._kept_at >= CHECKPOINT_INTERVAL_S
             if self._unkept or due:
                 await self._trades.keep(markets.venue, markets.epoch, sequence, self._unkept)
+                self._note_minutes()
                 self._unkept = []
                 self._kept_sequence, self._kept_at = sequence, now
+
+    async def roll_up(self) -> None:
+        """Rolls up minutes of one instrument, if any are over: a bounded step of what there is to do.
+
+        Raises:
+            DependencyUnavailable: PostgreSQL is away; a later call does it.
+        """
+        if (symbol := next(iter(self._to_roll_up), None)) is None:
+            return
+        del self._to_roll_up[symbol]
+        more = True
+        try:
+            more = await self._trades.candles.roll_up(self.markets.venue, self.markets.epoch, symbol)
+        finally:
+            if more:
+                self._to_roll_up[symbol] = None
+
+    def _note_minutes(self) -> None:
+        for trade in self._unkept:
+            minute = trade.executed_ns // MINUTE_NS
+            if self._minutes.get(trade.symbol) != minute:
+                self._minutes[trade.symbol] = minute
+                self._to_roll_up[trade.symbol] = None
 
     async def keep_up(self) -> None:
         """Returns when no more than `KEEP_AT_ONCE` trades wait to be written."""
