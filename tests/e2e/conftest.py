@@ -8,14 +8,15 @@ from aac_grpc.client import AsyncClient
 from tests.support import installation as installations
 from tests.support.installation import Installation
 from tests.support.markets import Trader, new_traders, new_venue
+from tests.support.telling import tell
 
 
 @pytest.fixture(scope="session")
-async def platform() -> AsyncIterator[Installation]:
+async def platform(pytestconfig: pytest.Config) -> AsyncIterator[Installation]:
     """A running platform without flow."""
     async with installations.new_installation() as installation:
         seconds = await installation.up("--no-flow")
-        print(f"\naac up: ready in {seconds:.1f} s at {installation.gateway}")
+        tell(pytestconfig, f"aac up: ready in {seconds:.1f} s at {installation.gateway}")
         yield installation
 
 

@@ -28,6 +28,7 @@ from tests.support.books import check_money, read_books
 from tests.support.installation import Installation, Outcome
 from tests.support.markets import CASH, engine, new_traders, new_venue
 from tests.support.stream_log import MarketFollower, until
+from tests.support.telling import tell
 
 DAY = "lobster/LOBSTER_SampleFile_GOOG_2012-06-21_10.zip"
 SYMBOL = "GOOG"
@@ -121,7 +122,9 @@ async def last_sequence(platform: Installation, venue: str) -> int:
     return sequence
 
 
-async def test_undisturbed_the_top_of_book_is_the_recorded_one(platform: Installation, recording: Recording) -> None:
+async def test_undisturbed_the_top_of_book_is_the_recorded_one(
+    platform: Installation, recording: Recording, pytestconfig: pytest.Config
+) -> None:
     async with new_venue(platform) as venue, platform.client("admin", timeout=60.0) as client:
         replaying = asyncio.create_task(replay(platform, recording, venue))
         await begun(platform, venue)
@@ -129,9 +132,10 @@ async def test_undisturbed_the_top_of_book_is_the_recorded_one(platform: Install
             outcome = await replaying
             run = await feed_run(platform, venue)
             share = run.top_equal / run.compared
-            print(
-                f"\n{run.rows} rows in {outcome.seconds:.1f} s ({run.rows / outcome.seconds:.0f} a second): "
-                f"top of book equal on {run.top_equal} of {run.compared} ({share:.4%}), {run.resets} levels reset"
+            tell(
+                pytestconfig,
+                f"{run.rows} rows in {outcome.seconds:.1f} s ({run.rows / outcome.seconds:.0f} a second): "
+                f"top of book equal on {run.top_equal} of {run.compared} ({share:.4%}), {run.resets} levels reset",
             )
             assert told(outcome)["rows"] == str(run.rows)
             # The row before the first message opens the book.
@@ -169,14 +173,11 @@ async def market_data_has_the_day(
     assert await until(lambda: market.depth.sequence >= book.depth_sequence, 60.0)
     market.check()
     for side, levels in ((1, reversed(book.bids)), (2, book.asks)):
-        kept = [(Decimal(price), Decimal(quantity), orders) for price, quantity, orders in market.book(side)]
-        assert kept == [(level.price, level.quantity, level.orders) for level in levels]
-    print(f"watched: {len(market.traded)} trades, {market.depth.sequence} changes of depth, "
-          f"{len(market.trades.gaps) + len(market.depth.gaps)} gaps told")  # fmt: skip
+        assert market.book(side) == [(level.price, level.quantity, level.orders) for level in levels]
 
 
 async def test_a_users_own_orders_fill_in_it_and_what_no_longer_applies_is_counted(
-    platform: Installation, recording: Recording
+    platform: Installation, recording: Recording, pytestconfig: pytest.Config
 ) -> None:
     async with new_venue(platform) as venue:
         (trader,) = await new_traders(platform, 1, venue)
@@ -187,9 +188,10 @@ async def test_a_users_own_orders_fill_in_it_and_what_no_longer_applies_is_count
             outcome = await replaying
             books = await read_books(client, trader.account, venue)
         run = await feed_run(platform, venue)
-        print(
-            f"\n{run.rows} rows in {outcome.seconds:.1f} s while a user placed {placed} orders, which filled "
-            f"{len(books.executions)} times: {run.applied} applied, {run.diverged} diverged, {run.resets} levels reset"
+        tell(
+            pytestconfig,
+            f"{run.rows} rows in {outcome.seconds:.1f} s while a user placed {placed} orders, which filled "
+            f"{len(books.executions)} times: {run.applied} applied, {run.diverged} diverged, {run.resets} levels reset",
         )
         assert told(outcome)["rows"] == str(run.rows)
         assert run.last_row == recording.messages

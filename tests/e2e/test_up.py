@@ -19,6 +19,7 @@ from tests.support.installation import SERVICES, Installation, lives, new_instal
 from tests.support.markets import new_traders
 from tests.support.plain_user import plain_user
 from tests.support.stream_log import until
+from tests.support.telling import tell
 
 BACKENDS = ("postgres", "valkey", "kafka")
 GONE_WITHIN_S = 20.0
@@ -40,7 +41,7 @@ async def trades(installation: Installation) -> None:
         assert [one async for one in demo.list_instruments()] == []
 
 
-async def test_a_second_up_finds_its_data_and_down_leaves_no_process() -> None:
+async def test_a_second_up_finds_its_data_and_down_leaves_no_process(pytestconfig: pytest.Config) -> None:
     async with new_installation() as installation:
         first = await installation.up("--no-flow")
         names = {*BACKENDS, *SERVICES}
@@ -61,7 +62,7 @@ async def test_a_second_up_finds_its_data_and_down_leaves_no_process() -> None:
                 await asyncio.wait_for(channel.channel_ready(), 1.0)
 
         second = await installation.up("--no-flow")
-        print(f"\naac up: ready in {first:.1f} s at first, in {second:.1f} s with its data")
+        tell(pytestconfig, f"aac up: ready in {first:.1f} s at first, in {second:.1f} s with its data")
         assert json.loads((installation.state / "credentials.json").read_text())["users"] == passwords
         async with installation.client(trader.username, trader.password) as client:
             assert (await client.account(venue="main")).cash.amount == Decimal("123.45")

@@ -9,6 +9,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import grpc
@@ -235,10 +236,10 @@ class MarketFollower(_Follower):
             else:
                 self.levels[level.side, level.price] = level
 
-    def book(self, side: int) -> list[tuple[str, str, int]]:
+    def book(self, side: int) -> list[tuple[Decimal, Decimal, int]]:
         """Price, quantity and orders of a side's levels, lowest price first."""
         found = [level for (of, _), level in self.levels.items() if of == side]
-        return [(one.price, one.quantity, one.orders) for one in sorted(found, key=lambda one: float(one.price))]
+        return sorted((Decimal(level.price), Decimal(level.quantity), level.orders) for level in found)
 
 
 Fact = Callable[[], bool]
