@@ -30,6 +30,7 @@ BEGIN = 1_700_006_400
 GAP_S = 4 * 3600
 DENSE = 1500
 """Seconds with a trade each, before and after the gap: more than one page of candles each."""
+FEW = 1000
 
 
 def close(number: int) -> float:
@@ -43,13 +44,15 @@ def second(number: int) -> int:
 
 
 @pytest.fixture(scope="module")
-async def servers(installation: dict[str, Any]) -> AsyncIterator[tuple[Server, Server]]:
-    """auth-service and analytics, over a venue with two spells of trades and hours without any between them."""
+async def servers(installation: dict[str, Any]) -> AsyncIterator[tuple[Server, Server, Server]]:
+    """auth-service, analytics, and one that computes on few candles; trades come in two spells, hours apart."""
     engine = EngineDouble()
-    venue = engine.make(VENUE, "GOOG", "QUIET")
+    venue = engine.make(VENUE, "GOOG", "QUIET", "THIN")
     for number in range(2 * DENSE):
         venue.now = second(number) * SECOND
         venue.print_trade(f"{close(number):.2f}", symbol="GOOG")
+        if number < DENSE or number == 2 * DENSE - 1:
+            venue.trade(100 + number, symbol="THIN")
     async with (
         auth_serving(installation) as auth,
         engine_serving(engine, auth.address) as trading,
@@ -59,13 +62,21 @@ async def servers(installation: dict[str, Any]) -> AsyncIterator[tuple[Server, S
         serving(
             analytics.service, installation, auth_address=auth.address, market_data_address=market.address
         ) as server,
+        serving(
+            analytics.service,
+            installation,
+            auth_address=auth.address,
+            market_data_address=market.address,
+            default_candles=FEW,
+            max_candles=FEW,
+        ) as narrow,
     ):
-        yield auth, server
+        yield auth, server, narrow
 
 
 @pytest.fixture
-async def demo(callers: Callers, servers: tuple[Server, Server]) -> Caller:
-    auth, server = servers
+async def demo(callers: Callers, servers: tuple[Server, Server, Server]) -> Caller:
+    auth, server, _ = servers
     token = (await sign_in(auth.address, *DEMO)).tokens.access_token
     caller = callers.add(AnalyticsServiceStub, server, token=token)
 
@@ -98,6 +109,16 @@ async def test_an_average_is_that_of_the_closes_across_pages_and_gaps(demo: Call
     assert all(math.isnan(value) for value in values[:4])
     expected = [sum(close(number - back) for back in range(5)) / 5 for number in range(4, 2 * DENSE)]
     assert values[4:] == pytest.approx(expected)
+
+
+async def test_the_last_candles_are_found_where_few_trades_follow_many(
+    callers: Callers, servers: tuple[Server, Server, Server], demo: Caller
+) -> None:
+    auth, _, narrow = servers
+    caller = callers.add(AnalyticsServiceStub, narrow, token=(await sign_in(auth.address, *DEMO)).tokens.access_token)
+    response = await caller.ComputeIndicators(request(SMA, symbol="THIN"))
+    numbers = [*range(DENSE - FEW + 1, DENSE), 2 * DENSE - 1]
+    assert [moment.seconds for moment in response.times] == [second(number) for number in numbers]
 
 
 async def test_several_indicators_come_in_the_order_asked_for_with_defaults_filled_in(demo: Caller) -> None:
