@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from aac_grpc.client.errors import AacError, DependencyUnavailable, NotFound
+from aac_grpc.client.errors import AacError, DependencyUnavailable, NotFound, RateLimited, Unauthenticated
 from aac_grpc.common.breaker import Breakers
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.clock import SystemClock
@@ -103,6 +103,29 @@ async def test_a_read_is_tried_again_and_a_change_is_not(mesh: Mesh) -> None:
         await mesh.stub.Change(Request(act="flaky"))
     assert away.value.metadata == {"dependency": "trading-engine"}
     assert mesh.servicer.calls == 4
+
+
+class Refusing(PingServicer):
+    """Refuses what concerns not the calling service but whom it calls for."""
+
+    async def Internal(self, request: Any, context: Any) -> Any:
+        self.calls += 1
+        raise RateLimited(0.05, subject="address:10.0.0.1", quota="LOGIN", limit="1/s")
+
+    async def Anonymous(self, request: Any, context: Any) -> Any:
+        self.calls += 1
+        raise Unauthenticated("the key is wrong")
+
+
+async def test_a_callers_spent_budget_or_wrong_key_is_told_at_once_and_not_tried_again() -> None:
+    async with ping_mesh(Refusing(), rate_limits={}) as ping, calling(ping) as mesh:
+        with pytest.raises(RateLimited) as spent:
+            await mesh.stub.Internal(Request())
+        assert spent.value.retry_after == 0.05
+        assert mesh.servicer.calls == 1
+        with pytest.raises(Unauthenticated):
+            await mesh.stub.Anonymous(Request())
+        assert mesh.servicer.calls == 2
 
 
 async def test_retries_end_with_the_deadline(mesh: Mesh) -> None:

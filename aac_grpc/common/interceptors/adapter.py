@@ -23,6 +23,7 @@ from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.encoded import Encoded
 from aac_grpc.common.expiry import Expiry
 from aac_grpc.common.interceptors.drain import OpenStreams
+from aac_grpc.common.interceptors.gone import await_cancellation, is_over
 from aac_grpc.common.interceptors.hooks import Hooks
 from aac_grpc.common.interceptors.recovery import canceled, recover
 
@@ -104,11 +105,7 @@ class MethodAdapter:
                 if (wait := hook(call)) is not None:
                     await wait
                 entered += 1
-            if self._policy.streaming:
-                with self._streams.track(call):
-                    response = await self._respond(call, request, context)
-            else:
-                response = await self._respond(call, request, context)
+            response = await self._handle(call, request, context)
             if self._forwards:
                 self._take_over_status(call)
         except grpc.aio.AbortError:
@@ -117,7 +114,7 @@ class MethodAdapter:
             raise
         except asyncio.CancelledError:
             call.error = call.interruption()
-            if call.error is None and call.canceled:
+            if call.error is None and (call.canceled or is_over(context)):
                 call.code = canceled(call)
                 raise
             # A cancellation that nobody asked for would leave the caller without a status.
@@ -134,6 +131,16 @@ class MethodAdapter:
         trailers = tuple(call.trailers.items())
         context.set_trailing_metadata((*(context.trailing_metadata() or ()), *trailers) if self._forwards else trailers)
         return response
+
+    async def _handle(self, call: Call, request: Any, context: Context) -> bytes | None:
+        try:
+            if not self._policy.streaming:
+                return await self._respond(call, request, context)
+            with self._streams.track(call):
+                return await self._respond(call, request, context)
+        except grpc.aio.InternalError:
+            await await_cancellation(context)
+            raise
 
     def _take_over_status(self, call: Call) -> None:
         code: Any = call.context.code() or 0  # a number, or what `abort` was given
@@ -210,7 +217,11 @@ class MethodAdapter:
 
     async def _refuse(self, call: Call, error: AacError) -> None:
         code, message, details = to_status(error, call.request_id)
-        await call.context.abort(code, message, (*call.trailers.items(), *details))
+        try:
+            await call.context.abort(code, message, (*call.trailers.items(), *details))
+        except (grpc.aio.InternalError, grpc.aio.UsageError):
+            # The caller has gone, or has its status already: an interrupted handler was about to give it.
+            raise asyncio.CancelledError from None
 
 
 class StreamContext:

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from aac_grpc.client.errors import AacError
+from aac_grpc.client.errors import AacError, RateLimited
 from aac_grpc.client.retry import RetryPolicy, is_retryable
 from aac_grpc.common import metrics
 from aac_grpc.common.outgoing.method import Method
@@ -42,13 +42,18 @@ class UnaryMethod:
             except AacError as error:
                 failures += 1
                 pause = RETRY.pause(failures, error, random.random())  # noqa: S311 no secret
-                repeatable = self._repeatable and is_retryable(error)
-                # A token may have outlived its key. The next attempt gets a new one; nothing was done yet.
-                repeatable |= error.code is grpc.StatusCode.UNAUTHENTICATED and failures == 1
+                repeatable = self._may_pass(error, failures)
                 if not repeatable or failures >= RETRY.max_attempts or clock() + pause >= ends:
                     raise method.translate(error) from error
             metrics.CLIENT_RETRIES.labels(method.policy.service, method.policy.name).inc()
             await asyncio.sleep(pause)
+
+    def _may_pass(self, error: AacError, failures: int) -> bool:
+        if error.code is grpc.StatusCode.UNAUTHENTICATED:
+            # A token may have outlived its key. The next attempt gets a new one; nothing was done yet.
+            return self._method.policy.authenticated and failures == 1
+        # Services have no budgets: one that is spent is that of whom this process asks for, who is to be told at once.
+        return self._repeatable and is_retryable(error) and not isinstance(error, RateLimited)
 
     async def _attempt(self, request: Any, remaining: float, given: Sequence[tuple[str, str]] | None) -> Any:
         method = self._method

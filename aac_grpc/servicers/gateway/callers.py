@@ -45,7 +45,8 @@ class Callers:
 
 async def on_behalf_of(call: Call, own_token: Callable[[], Awaitable[str]]) -> tuple[tuple[str, str], ...]:
     """Says whose address a call without credential comes from, and proves that the gateway says so."""
-    return ((FORWARDER_KEY, await own_token()), (CLIENT_ADDRESS_KEY, host_of(call.context.peer())))
+    address = host_of(call.context.peer())  # at once: gRPC frees a call whose caller goes
+    return ((FORWARDER_KEY, await own_token()), (CLIENT_ADDRESS_KEY, address))
 
 
 class ApiKeyScheme:
