@@ -101,12 +101,13 @@ class FeedSession:
     ) -> pb.FeedRequest | None:
         """Returns the feeder's next message; None at its end, or when this instance stops."""
         coming = asyncio.ensure_future(anext(messages, None))
-        await asyncio.wait({coming, drained}, return_when=asyncio.FIRST_COMPLETED)
-        if coming.done():
-            return coming.result()
-        coming.cancel()
-        await asyncio.gather(coming, return_exceptions=True)
-        return None
+        try:
+            await asyncio.wait({coming, drained}, return_when=asyncio.FIRST_COMPLETED)
+            return coming.result() if coming.done() else None
+        finally:
+            # Also where the stream ends meanwhile: nobody else would hear what becomes of it.
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
     async def _take(self, run_id: str, message: pb.FeedRequest) -> Outcome:
         """Sends a message's rows to the writer; returns what will answer it. A bad row refuses the message whole."""
