@@ -119,8 +119,10 @@ class Account:
         "currency",
         "execution_sequence",
         "holds",
+        "invested",
         "is_user",
         "kind",
+        "offers",
         "order_sequence",
         "orders",
         "positions",
@@ -136,6 +138,10 @@ class Account:
         self.allow_short = allow_short
         self.cash = 0
         self.holds = 0
+        self.offers = 0
+        """Money of price x open quantity of the resting sells."""
+        self.invested = 0
+        """What the positions cost, long and short ones added up."""
         self.realized_pnl = 0
         self.version = 0
         self.order_sequence = 0
@@ -163,20 +169,30 @@ class Account:
             position.sell_orders += orders
             position.sell_quantity += quantity
             position.sell_notional += notional
+            self.offers += notional
         self.version += 1
 
     def settle(self, symbol: str, side: Side, quantity: int, notional: int) -> int:
         """Moves cash and position for a trade; returns the realized profit."""
         position = self.positions.get(symbol) or self.position(symbol)
+        cost = position.cost
         if side is Side.BUY:
             self.cash -= notional
             profit = position.trade(quantity, notional)
         else:
             self.cash += notional
             profit = position.trade(-quantity, -notional)
+        self.invested += abs(position.cost) - abs(cost)
         self.realized_pnl += profit
         self.version += 1
         return profit
+
+    def at_stake(self) -> int:
+        """Returns the most that profit, loss, costs or open orders can come to if all open orders trade.
+
+        No trade makes it grow: what an open order promises becomes cost, and cost becomes profit or loss.
+        """
+        return abs(self.realized_pnl) + self.invested + self.holds + self.offers
 
     def adjust(self, amount: int) -> None:
         """Adds cash, or takes it where negative."""

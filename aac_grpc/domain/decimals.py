@@ -13,6 +13,8 @@ MONEY_SCALE = 8
 """Fraction digits of money inside: one unit is 1e-8 of the currency."""
 MAX_MONEY = 10**18
 """Largest money amount of one order or deposit, in units: sums of several still fit 64 bits."""
+MAX_ACCOUNT_MONEY = 4 * 10**18
+"""Most that an account's cash, and its profit and costs, can ever come to, in units. The journal has 64 bits."""
 
 _CANONICAL = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{0,8}[1-9])?", re.ASCII)
 

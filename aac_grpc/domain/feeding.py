@@ -4,7 +4,7 @@ from itertools import zip_longest
 
 from aac_grpc.domain.accounts import Account
 from aac_grpc.domain.commands import FeedRows, StartFeed
-from aac_grpc.domain.decimals import format_decimal
+from aac_grpc.domain.decimals import MAX_MONEY, format_decimal
 from aac_grpc.domain.entry import OrderEntry
 from aac_grpc.domain.events import CancelReason, FeedAdvanced, FeedStarted, Printed, Trade
 from aac_grpc.domain.feed import (
@@ -150,6 +150,8 @@ class Feeding:
         """Enters a limit order; as recorded if it rests whole."""
         client_order_id = self._prefix + order_ref
         if price <= 0 or quantity <= 0 or client_order_id in self._account.orders:
+            return False
+        if price * quantity * self._market.notional_unit > MAX_MONEY:
             return False
         order_id = self._state.next_order_id()
         order = self._order(order_id, client_order_id, side, TimeInForce.GTC, price, quantity)

@@ -13,7 +13,7 @@ from aac_grpc.domain.commands import (
     PlaceOrder,
     StartFeed,
 )
-from aac_grpc.domain.decimals import MAX_MONEY, format_money
+from aac_grpc.domain.decimals import MAX_ACCOUNT_MONEY, MAX_MONEY, format_money
 from aac_grpc.domain.instruments import Instrument, InstrumentKind
 from aac_grpc.domain.orders import Order, OrderType, Reason, Side, TimeInForce
 from aac_grpc.domain.reasons import VenueReason
@@ -52,7 +52,9 @@ def check_place(state: VenueState, command: PlaceOrder) -> Reasons:
     _check_pricing(instrument, command, reasons)
     if reasons or account is None:
         return reasons
-    return _check_cover(market, account, command.side, command.price, command.quantity)
+    return _check_cover(market, account, command.side, command.price, command.quantity) or _check_room(
+        market, account, command.side, command.price, command.quantity
+    )
 
 
 def check_amend(state: VenueState, command: AmendOrder) -> Reasons:
@@ -74,7 +76,10 @@ def check_amend(state: VenueState, command: AmendOrder) -> Reasons:
         return reasons
     price = order.price if command.price is None else command.price
     quantity = order.leaves if command.quantity is None else command.quantity
-    return _check_cover(market, account, order.side, price, quantity, order)
+    uncovered = _check_cover(market, account, order.side, price, quantity, order)
+    if uncovered or (price == order.price and quantity <= order.leaves):
+        return uncovered
+    return _check_room(market, account, order.side, price, quantity, order)
 
 
 def check_cancel(state: VenueState, command: CancelOrder) -> Reasons:
@@ -110,11 +115,12 @@ def check_cash(state: VenueState, command: AdjustCash) -> Reasons:
         return (Reason(VenueReason.UNKNOWN_ACCOUNT, f"there is no account {command.account_id}"),)
     if not account.is_user:
         return (Reason(VenueReason.WRONG_ACCOUNT_KIND, "a FLOW account has no cash"),)
-    largest = max(abs(command.amount), account.cash + command.amount)
-    if command.amount == 0 or largest > MAX_MONEY:
-        message = f"amounts are not zero, and they and the cash are at most {format_money(MAX_MONEY)}"
+    if not 0 < abs(command.amount) <= MAX_MONEY:
+        message = f"amounts are not zero and at most {format_money(MAX_MONEY)}"
         actual = format_money(command.amount)
         return (Reason(VenueReason.INVALID_AMOUNT, message, format_money(MAX_MONEY), actual),)
+    if command.amount > 0 and (most := account.cash + account.offers + command.amount) > MAX_ACCOUNT_MONEY:
+        return (_too_much(account, "cash", most),)
     free = account.cash - account.holds
     if free + command.amount < 0:
         limit, actual = format_money(free), format_money(-command.amount)
@@ -207,6 +213,47 @@ def _check_cover(
     limit, actual = market.instrument.from_lots(held), market.instrument.from_lots(quantity)
     message = f"the order sells {actual}, {limit} is free, and the account may not sell short"
     return (Reason(VenueReason.INSUFFICIENT_POSITION, message, limit, actual),)
+
+
+def _check_room(
+    market: Market, account: Account, side: Side, price: int | None, quantity: int, replaced: Order | None = None
+) -> Reasons:
+    """Checks that an order, or what replaces a resting one, keeps all the account's money within the journal's room.
+
+    What is open already counts as if it had traded, so that no later trade can break the bound.
+    """
+    unit, book = market.notional_unit, market.book
+    most = account.at_stake()
+    if side is not _BUY:
+        most = max(most, account.cash + account.offers)
+    if replaced is not None:
+        most = max(most - replaced.price * replaced.leaves * unit, replaced.filled_value * unit)
+    if side is _BUY:
+        most += (book.cost(side, quantity) if price is None else price * quantity) * unit
+    else:
+        best = book.best_bid()
+        dearest = max(price or 0, best[0] if best else 0) * quantity * unit
+        # Only where the best bid for all of it were too much, the bids are looked at one by one.
+        most += dearest if most + dearest <= MAX_ACCOUNT_MONEY else _proceeds(market, price, quantity) * unit
+    return () if most <= MAX_ACCOUNT_MONEY else (_too_much(account, "money", most),)
+
+
+def _proceeds(market: Market, price: int | None, quantity: int) -> int:
+    """Returns the most (ticks x lots) that a sell can bring: bids above its price, and its price for the rest."""
+    limit, value = price or 0, 0
+    for bid, lots, _ in market.book.levels(_BUY):
+        if bid <= limit or not quantity:
+            break
+        traded = min(lots, quantity)
+        value += traded * bid
+        quantity -= traded
+    return value + quantity * limit
+
+
+def _too_much(account: Account, what: str, most: int) -> Reason:
+    limit, actual = format_money(MAX_ACCOUNT_MONEY), format_money(most)
+    message = f"the account's {what} could come to {actual} {account.currency}, at most {limit} can be kept"
+    return Reason(VenueReason.ACCOUNT_MONEY_LIMIT, message, limit, actual)
 
 
 def _wrong_currency(account: Account, instrument: Instrument) -> Reason:

@@ -181,6 +181,7 @@ def _load_account(record: Mapping[str, Any]) -> Account:
     account.order_sequence = record["order_sequence"]
     account.execution_sequence = record["execution_sequence"]
     account.positions = {symbol: Position(*row) for symbol, row in record["positions"].items()}
+    account.invested = sum(abs(position.cost) for position in account.positions.values())
     return account
 
 

@@ -182,6 +182,19 @@ async def test_what_is_too_large_to_be_written_down_is_a_fault_of_its_field_and_
     assert all(each.order.state == OPEN for each in (*refused[3:], shown))
 
 
+async def test_money_beyond_what_can_be_kept_is_a_rejected_order_and_breaks_nobody_elses(venue: VenueUnderTest) -> None:
+    dearest = venue.order(SELL, 1000, "10000000")
+    sells = [await venue.bob.PlaceOrder(venue.order(SELL, 1000, "10000000")) for _ in range(3)]
+    refused, *others = await asyncio.gather(
+        venue.bob.PlaceOrder(dearest), *(venue.alice.PlaceOrder(venue.order(BUY, 1, "570")) for _ in range(10))
+    )
+    assert [each.order.state for each in (*sells, *others)] == [OPEN] * 13
+    assert refused.order.state == REJECTED
+    (reason,) = refused.order.reject_reasons
+    assert (reason.code, reason.limit, reason.actual) == ("ACCOUNT_MONEY_LIMIT", "40000000000", "40001000000")
+    assert await venue.bob.PlaceOrder(dearest) == refused
+
+
 async def test_another_accounts_order_is_not_there_and_another_account_is_refused(venue: VenueUnderTest) -> None:
     order = (await venue.bob.PlaceOrder(venue.order(BUY, 10, "570"))).order
     with pytest.raises(NotFound):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from aac.trading.v1 import venue_pb2
 from aac.trading.v1.venue_pb2 import FeedOpen, FeedRun
 
-from aac_grpc.client.errors import InvalidField, NotFound
+from aac_grpc.client.errors import AacError, InvalidField, NotFound
 from aac_grpc.domain import feed
 from aac_grpc.domain.commands import AccountKind, AddInstrument, CreateAccount, FeedRows, StartFeed
 from aac_grpc.domain.instruments import Instrument
@@ -13,6 +13,7 @@ from aac_grpc.domain.orders import Verdict
 from aac_grpc.servicers.trading.batch import Batch
 from aac_grpc.servicers.trading.command_log import feed_rows_message
 from aac_grpc.servicers.trading.live import LiveVenue
+from aac_grpc.servicers.trading.pending import Pending
 from aac_grpc.servicers.trading.requests import Request
 from aac_grpc.servicers.trading.vocabulary import new_instrument
 
@@ -56,10 +57,22 @@ class OpenFeed(Request[FeedRun]):
 
 
 class ApplyRows(Request[FeedRun]):
-    """Applies rows of a run; rows that were applied before are skipped."""
+    """Applies rows of a run; rows that were applied before are skipped.
 
-    def __init__(self, run_id: str, messages: Sequence[venue_pb2.FeedRow], rows: Sequence[feed.FeedRow]) -> None:
+    Attributes:
+        follows: The rows before these, while they are under way. Where they fail these fail too: a run that went on
+            behind a gap would take the missing rows for old ones when they come again.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        messages: Sequence[venue_pb2.FeedRow],
+        rows: Sequence[feed.FeedRow],
+        follows: Pending | None = None,
+    ) -> None:
         """Takes rows in both their shapes."""
+        self.follows = follows
         self._run_id = run_id
         self._messages = messages
         self._rows = tuple(rows)
@@ -71,6 +84,8 @@ class ApplyRows(Request[FeedRun]):
 
     def run(self, batch: Batch, verdict: Verdict | None) -> FeedRun:
         """Applies the rows."""
+        if self.follows is not None and isinstance(failure := self.follows.failure, AacError):
+            raise failure
         if self._run_id not in batch.live.venue.feeds:
             raise NotFound("feed run", self._run_id)
         command = FeedRows(self._run_id, self._rows)

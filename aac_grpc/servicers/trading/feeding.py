@@ -44,6 +44,7 @@ class FeedSession:
         self._chunk_rows = chunk_rows
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue(MESSAGES_UNDERWAY)
         self._chunks = asyncio.Semaphore(CHUNKS_UNDERWAY)
+        self._sent: Pending | None = None
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -128,7 +129,7 @@ class FeedSession:
             return error
         for begin in range(0, max(len(rows), 1), self._chunk_rows):
             end = begin + self._chunk_rows
-            last = await self._send(ApplyRows(run_id, rows[begin:end], checked[begin:end]))
+            last = await self._send(ApplyRows(run_id, rows[begin:end], checked[begin:end], self._sent))
         return last
 
     async def _send(self, request: ApplyRows) -> Pending:
@@ -138,8 +139,14 @@ class FeedSession:
         except AacError:
             self._chunks.release()
             raise
-        pending.on_done(lambda _: self._chunks.release())
+        pending.on_done(self._done)
+        self._sent = pending
         return pending
+
+    def _done(self, pending: Pending) -> None:
+        self._chunks.release()
+        # What it followed has been done before it: nobody keeps the whole run in memory.
+        cast(ApplyRows, pending.request).follows = None
 
     def _header(self, kind: "FrameKind.ValueType") -> StreamHeader:
         header = now_header(kind)

@@ -21,15 +21,17 @@ class Pending:
         judged_in: The generation of the writer's memory that the verdict was given on; another one makes it void, and
             -1 means that no verdict is under way.
         waiters: Callers that still wait. Without any, the request is dropped unless it has begun.
+        alone: It was in a batch that failed in memory, so that it must share none with others.
     """
 
-    __slots__ = ("_answer", "judged_in", "request", "verdict", "waiters")
+    __slots__ = ("_answer", "alone", "judged_in", "request", "verdict", "waiters")
 
     def __init__(self, request: Request[Any]) -> None:
         self.request = request
         self.verdict: Verdict | None = None
         self.judged_in = -1
         self.waiters = 0
+        self.alone = False
         self._answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         # A failure that nobody waits for any more is no surprise.
         self._answer.add_done_callback(lambda answer: answer.exception())
@@ -42,6 +44,11 @@ class Pending:
     def answered(self) -> bool:
         """There is an answer or an error."""
         return self._answer.done()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it failed; None while it is under way, or where it did not."""
+        return self._answer.exception() if self._answer.done() else None
 
     def answer(self, message: Message) -> None:
         """Gives the answer to all who wait."""

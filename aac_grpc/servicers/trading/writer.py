@@ -1,7 +1,7 @@
 """The one writer of a venue: requests share batches, a batch is one transaction, nothing leaves before its commit."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import structlog
@@ -161,25 +161,30 @@ class VenueWriter:
             if not self._orders and not self._feed:
                 self._work.clear()
             self._busy = True
-            await self._write_batch(taken)
+            for shared in _batches(taken):
+                await self._write_batch(shared)
             self._busy = False
             self._inspect()
 
     async def _write_batch(self, taken: Sequence[Pending]) -> None:
         """Carries requests out in memory, commits, and only then lets anything leave."""
         batch = Batch(self._memory.live, self._clock.nanoseconds())
+        answers: list[tuple[Pending, Message]] = []
+        sent_back: set[Pending] = set()
+        broken = False
         try:
-            answers = self._carry_out(batch, taken)
+            self._carry_out(batch, taken, answers, sent_back)
             if not batch.empty:
                 batch.seal()
         except Exception:
-            _log.exception("a batch failed in memory", venue=batch.live.name, batch=batch.number)
-            _fail(taken, Internal())
-            await self._settlement.start_over()
-            return
+            _log.exception("a batch failed in memory", venue=batch.live.name, batch=batch.number, requests=len(taken))
+            broken = True
         finally:
             for pending in taken:
                 self._judge.settle(pending)
+        if broken:
+            await self._isolate([each for each in taken if not each.answered and each not in sent_back])
+            return
         if not batch.empty:
             waiting = [pending for pending, _ in answers]
             if not await self._settlement.commit(batch, lambda error: _fail(waiting, error)):
@@ -191,9 +196,33 @@ class VenueWriter:
         if not batch.empty:
             self._failpoint.reach(AFTER_ANSWER)
 
-    def _carry_out(self, batch: Batch, taken: Sequence[Pending]) -> list[tuple[Pending, Message]]:
-        """Carries requests out in memory; returns what to answer once the batch is committed."""
-        answers: list[tuple[Pending, Message]] = []
+    async def _isolate(self, suspects: Sequence[Pending]) -> None:
+        """Builds memory anew and carries each request out in a batch of its own, so that only the culprit fails."""
+        if len(suspects) == 1:
+            suspects[0].fail(Internal())
+            suspects = ()
+        await self._settlement.start_over()
+        for pending in suspects:
+            # Stays so on its way through risk, which has to judge it again.
+            pending.alone, pending.verdict = True, None
+        for pending in suspects:
+            await self._write_batch([pending])
+
+    def _carry_out(
+        self,
+        batch: Batch,
+        taken: Sequence[Pending],
+        answers: list[tuple[Pending, Message]],
+        sent_back: set[Pending],
+    ) -> None:
+        """Carries requests out in memory.
+
+        Args:
+            batch: Where to.
+            taken: The requests.
+            answers: Gets what to answer once the batch is committed.
+            sent_back: Gets the requests that will come again.
+        """
         for pending in taken:
             request = pending.request
             if request.key is not None and not pending.waiters:
@@ -201,10 +230,12 @@ class VenueWriter:
                 continue
             if request.lost(batch.live):
                 # Its order was done, and left memory, since it came in.
+                sent_back.add(pending)
                 self._intake.inbox.put([pending])
                 continue
             if request.intent(batch.live) is not None and not self._is_judged(pending):
                 # It adds exposure now, by what happened since it came in.
+                sent_back.add(pending)
                 self._to_judge.put([pending])
                 continue
             before = len(batch.messages)
@@ -219,7 +250,6 @@ class VenueWriter:
             if request.key is not None:
                 record = KeyRecord(request.key, request.fingerprint, request.holder(answer), answer.SerializeToString())
                 batch.keys.append(record)
-        return answers
 
     def _is_judged(self, pending: Pending) -> bool:
         return pending.judged_in == self._memory.generation
@@ -241,6 +271,21 @@ class VenueWriter:
         key = pending.request.key
         if key is not None and self._by_key.get(key) is pending:
             del self._by_key[key]
+
+
+def _batches(taken: Sequence[Pending]) -> Iterator[Sequence[Pending]]:
+    """Yields requests that may share a batch, in order."""
+    shared: list[Pending] = []
+    for pending in taken:
+        if pending.alone and shared:
+            yield shared
+            shared = []
+        shared.append(pending)
+        if pending.alone:
+            yield shared
+            shared = []
+    if shared:
+        yield shared
 
 
 def _fail(pendings: Sequence[Pending], error: Exception) -> None:
