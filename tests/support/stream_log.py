@@ -22,6 +22,7 @@ from aac.type.v1 import stream_pb2
 from aac.type.v1.stream_pb2 import ResumePoint, StreamHeader
 from grpc import aio
 
+from aac_grpc.client.errors import from_rpc_error
 from aac_grpc.client.writing import write
 
 RETRY_S = 0.05
@@ -147,7 +148,9 @@ class _Follower:
                 while (frame := await call.read()) is not aio.EOF:
                     self._take(frame)
             except aio.AioRpcError as error:
-                if error.code() not in _AWAY:
+                # A stream ends with the token that it was opened with; the key is exchanged for a fresh one.
+                expired = from_rpc_error(error).reason == "EXPIRED_TOKEN"
+                if not expired and error.code() not in _AWAY:
                     raise
             finally:
                 call.cancel()
