@@ -193,7 +193,7 @@ async def test_an_engine_that_was_stopped_by_the_system_must_not_write_any_more(
         second = Client(other.address, stage.signer, "crash", "bob", 2)
         done = asyncio.Event()
         taking_over = asyncio.create_task(second.trade(done))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(second.answers) < 10:  # noqa: ASYNC110 - another process
                 await asyncio.sleep(0.05)
         stage.engine.signal(signal.SIGCONT)
