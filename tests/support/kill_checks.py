@@ -51,6 +51,7 @@ async def check_everything(scene: Scene, counts: Counts) -> None:
     Raises:
         AssertionError: Something was lost, doubled, changed or left out in silence.
     """
+    scene.check_streams()
     log = scene.log
     books = {account: await read_books(client, account, scene.venue) for account, client in scene.clients.items()}
     counts.commands = len(log.commands)
