@@ -256,13 +256,15 @@ async def test_faulty_items_get_a_status_each_and_the_stream_lives_on(gateway: a
         "wrong-topic": item(id="wrong-topic", venue=world.venue, symbol="GOOG", topic=stream_pb2.TOPIC_ORDERS),
         "good": good,
     }
-    call = MarketDataServiceStub(gateway).Stream(metadata=[("authorization", f"Bearer {world.tokens['trader']}")])
+    metadata = [("authorization", f"Bearer {world.tokens['trader']}"), ("x-request-id", "one-stream")]
+    call = MarketDataServiceStub(gateway).Stream(metadata=metadata)
     await call.write(marketdata_pb2.StreamRequest(subscribe=[good]))
     assert (await next_status(call)).status.code == 0
     await call.write(marketdata_pb2.StreamRequest(subscribe=bad.values(), unsubscribe=["never-was"]))
     statuses = [await next_status(call) for _ in range(len(bad) + 1)]
-    reasons = {header.item_id: from_status(header.status).reason for header in statuses}
-    assert reasons == {
+    errors = {header.item_id: from_status(header.status) for header in statuses}
+    assert {error.request_id for error in errors.values()} == {"one-stream"}
+    assert {item_id: error.reason for item_id, error in errors.items()} == {
         "never-was": "NOT_FOUND",
         "no-symbol": "INVALID_FIELDS",
         "unknown-symbol": "NOT_FOUND",

@@ -19,6 +19,7 @@ from time import monotonic
 from aac.type.v1.stream_pb2 import FRAME_KIND_DRAINING, FRAME_KIND_HEARTBEAT, FRAME_KIND_ITEM_STATUS, StreamHeader
 
 from aac_grpc.client.errors import AacError, to_status_message
+from aac_grpc.common.call import find_call
 from aac_grpc.common.encoded import Encoded
 from aac_grpc.common.streams import metrics
 from aac_grpc.common.streams.events import EventSubscription
@@ -45,6 +46,8 @@ class StreamSession:
             max_statuses: Item statuses that wait at most; `item_status` waits for room.
             staleness: Seconds since the source last spoke; default: since a topic of the session last had news.
         """
+        call = find_call()
+        self._request_id = call.request_id if call is not None else ""
         self._heartbeat = heartbeat
         self._staleness = staleness or self._topics_silence
         self._subscriptions: dict[Subscription, None] = {}
@@ -132,7 +135,7 @@ class StreamSession:
         header.item_id = item_id
         header.status.SetInParent()
         if error is not None:
-            header.status.CopyFrom(to_status_message(error))
+            header.status.CopyFrom(to_status_message(error, self._request_id))
         self._statuses.append(encode(header))
         self._wake()
 
