@@ -80,6 +80,11 @@ class MarketStream:
             self._open, renew=connection.credentials.renew, policy=policy, on_disconnect=on_disconnect
         )
         self._updates = self._read()
+        self._closed = False
+        self._reader: asyncio.Task[Any] | None = None
+        """Who waits for the next update."""
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def subscribe(self, symbol: str, *topics: Topic, venue: str = DEFAULT_VENUE) -> None:
         """Begins to receive topics of an instrument: the state as a snapshot (TRADES: the next trade), then changes."""
@@ -94,7 +99,11 @@ class MarketStream:
         await self._unsubscribe([subscription.id for subscription in found if subscription])
 
     async def close(self) -> None:
-        """Ends the stream."""
+        """Ends the stream, and the iteration of whoever reads it."""
+        self._closed = True
+        if self._reader is not None:
+            self._reader.cancel()
+            await self._idle.wait()
         await self._updates.aclose()
 
     async def __aenter__(self) -> Self:
@@ -114,7 +123,20 @@ class MarketStream:
         Raises:
             AacError: The service refused the stream, or was away for too long.
         """
-        return await anext(self._updates)
+        if self._closed:
+            raise StopAsyncIteration
+        reader = self._reader = asyncio.current_task()
+        self._idle.clear()
+        try:
+            return await anext(self._updates)
+        except asyncio.CancelledError:
+            # By `close`, unless somebody else cancelled the reader as well.
+            if not self._closed or reader is None or reader.uncancel():
+                raise
+            raise StopAsyncIteration from None
+        finally:
+            self._reader = None
+            self._idle.set()
 
     async def _open(self) -> MarketCall:
         call: MarketCall = self._stub.Stream(metadata=await self._connection.stream_metadata())

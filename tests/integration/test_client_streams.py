@@ -212,6 +212,35 @@ async def test_a_stream_outlives_its_token(platform: GatewayPlatform, venue: str
     assert ended[0].reason == "EXPIRED_TOKEN"
 
 
+async def test_a_stream_can_be_closed_while_another_task_waits_for_its_next_update(
+    client: AsyncClient, venue: str
+) -> None:
+    stream = client.stream()
+    await stream.subscribe("GOOG", Topic.DEPTH, venue=venue)
+    await anext(stream)  # The empty book; nothing comes after it.
+
+    async def read() -> list[object]:
+        return [update async for update in stream]
+
+    async with asyncio.timeout(10):
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0.2)
+        await stream.close()
+        assert await reading == []
+        assert [update async for update in stream] == []
+
+
+async def test_a_reader_that_is_cancelled_is_cancelled(client: AsyncClient, venue: str) -> None:
+    async with client.stream() as stream, asyncio.timeout(10):
+        await stream.subscribe("GOOG", Topic.DEPTH, venue=venue)
+        await anext(stream)
+        reading = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0.2)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+
 async def test_a_gateway_that_never_answers_is_told_in_time() -> None:
     async with AsyncClient(free_address(), token="x", timeout=1.0) as client:
         with pytest.raises(Unavailable, match="nobody answers at"):
