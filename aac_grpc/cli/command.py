@@ -19,19 +19,16 @@ VenueOption = Annotated[str, typer.Option("--venue", help="Isolated market.", sh
 AccountOption = Annotated[str, typer.Option("--account", help="Account; left out, your only one.")]
 LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")]
 
+OffsetOption = Annotated[int, typer.Option("--port-offset", envvar="AAC_PORT_OFFSET", help="Added to every port.")]
+TargetOption = Annotated[
+    str,
+    typer.Option("--target", envvar="AAC_TARGET", help="host:port of the gateway.", show_default="this installation's"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or a line for each update.")]
 
 _SHARED: dict[str, tuple[Any, Any]] = {
     "json": (JsonOption, False),
-    "target": (
-        Annotated[
-            str,
-            typer.Option(
-                "--target", envvar="AAC_TARGET", help="host:port of the gateway.", show_default="this installation's"
-            ),
-        ],
-        "",
-    ),
+    "target": (TargetOption, ""),
     "api_key": (
         Annotated[
             str,

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
 import typer
 
 from aac_grpc.backends.control import read_status, request_stop
 from aac_grpc.backends.spec import ProcessState, ProcessStatus, SupervisorStatus
 from aac_grpc.backends.state import StateDirectory
-from aac_grpc.cli.command import JsonOption
+from aac_grpc.cli.command import JsonOption, OffsetOption
 from aac_grpc.cli.output import Column, console, print_facts, print_json, print_table
-
-OffsetOption = Annotated[int, typer.Option("--port-offset", envvar="AAC_PORT_OFFSET", help="Added to every port.")]
 
 _COLOURS = {ProcessState.READY: "green", ProcessState.FAILED: "red", ProcessState.STOPPED: "dim"}
 

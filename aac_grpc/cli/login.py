@@ -8,16 +8,12 @@ from typing import Annotated
 
 import typer
 
-from aac_grpc.cli.command import JsonOption, Session, session_command
+from aac_grpc.cli.command import JsonOption, Session, TargetOption, session_command
 from aac_grpc.cli.output import console, print_json
 from aac_grpc.cli.session import SessionStore, find_target
 from aac_grpc.client.aio import AsyncClient
 from aac_grpc.client.models import User
 
-TargetOption = Annotated[
-    str,
-    typer.Option("--target", envvar="AAC_TARGET", help="host:port of the gateway.", show_default="this installation's"),
-]
 PasswordStdinOption = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 

@@ -22,7 +22,7 @@ from aac_grpc.backends.logs import tail
 from aac_grpc.backends.spec import ProcessState, SupervisorStatus
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
-from aac_grpc.cli.command import JsonOption
+from aac_grpc.cli.command import JsonOption, OffsetOption
 from aac_grpc.cli.output import console, print_facts, print_json
 from aac_grpc.cli.steps import Steps
 from aac_grpc.platform.flow import Flow, choose_flow
@@ -38,7 +38,6 @@ DayOption = Annotated[
 ]
 SpeedOption = Annotated[str, typer.Option("--speed", metavar="FACTOR|max", help="Times as fast as recorded.")]
 NoFlowOption = Annotated[bool, typer.Option("--no-flow", help="Put no flow into the venue.")]
-OffsetOption = Annotated[int, typer.Option("--port-offset", envvar="AAC_PORT_OFFSET", help="Added to every port.")]
 DetachOption = Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready; `aac down` ends it.")]
 
 _DETACHED_PATIENCE_S = 300.0
