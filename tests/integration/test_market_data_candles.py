@@ -10,7 +10,7 @@ import pytest
 
 from aac_grpc.common.database import Database
 from aac_grpc.common.migrations import migrate
-from aac_grpc.domain.candles import Candle, CandleBuilder
+from aac_grpc.domain.candles import Candle
 from aac_grpc.domain.decimals import to_scaled
 from aac_grpc.servicers.market_data import candle_repository
 from aac_grpc.servicers.market_data.candle_repository import MINUTE_NS
@@ -18,6 +18,7 @@ from aac_grpc.servicers.market_data.candles import candle_page
 from aac_grpc.servicers.market_data.convert import CANDLE_SCALE, candle_message
 from aac_grpc.servicers.market_data.repository import TradeRow, TradesRepository
 from aac_grpc.servicers.market_data.trade_keeper import TradeKeeper
+from tests.support.candles import CandleBuilder
 
 SECOND = 1_000_000_000
 BEGIN = 1_700_000_000 * SECOND

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aac_grpc.domain.candles import SECOND_NS, Candle, CandleBuilder, check_interval
-from tests.support.candles import candles_of
+from aac_grpc.domain.candles import SECOND_NS, Candle, check_interval
+from tests.support.candles import CandleBuilder, candles_of
 
 MINUTE_NS = 60 * SECOND_NS
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aac_grpc.domain.indicators import INDICATORS, Bars, Series, compute
-from tests.unit.market import shared
+from tests.support.recordings import shared
 
 
 def table(path: Path) -> dict[str, Series]:
