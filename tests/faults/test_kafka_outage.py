@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from importlib import resources
 
 import pytest
 from aac.event.v1.event_pb2 import Event
@@ -17,6 +16,7 @@ from aac_grpc.common.events import EventConsumer, EventPublisher, metrics
 from aac_grpc.common.tasks import Tasks
 from aac_grpc.common.topics import Topic
 from tests.faults.outages import Server, server
+from tests.support.scratch import scratch_database
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -29,14 +29,9 @@ async def kafka() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def database(backends: Mapping[str, str]) -> AsyncIterator[Database]:
-    opened = Database(backends["DATABASE_URL"], schema=f"test_{secrets.token_hex(4)}", timeout=5)
-    await opened.open()
-    for name in ("inbox", "outbox"):
-        await opened.execute(resources.files("aac_grpc.common.sql").joinpath(f"{name}.sql").read_text())
-    await opened.execute("create table effects (n bigint generated always as identity, key text, version bigint)")
-    yield opened
-    await opened.execute(f"drop schema {opened.schema} cascade")
-    await opened.close()
+    columns = "n bigint generated always as identity, key text, version bigint"
+    async with scratch_database(backends["DATABASE_URL"], effects=columns) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from importlib import resources
 
 import pytest
 
@@ -11,6 +10,7 @@ from aac_grpc.common.database import Database
 from aac_grpc.common.events import EventPublisher
 from aac_grpc.common.tasks import Tasks
 from aac_grpc.common.topics import Topic
+from tests.support.scratch import scratch_database
 
 
 @pytest.fixture
@@ -30,14 +30,9 @@ async def publisher(backends: Mapping[str, str]) -> AsyncIterator[EventPublisher
 
 @pytest.fixture
 async def database(backends: Mapping[str, str]) -> AsyncIterator[Database]:
-    opened = Database(backends["DATABASE_URL"], schema=f"test_{secrets.token_hex(4)}", timeout=5)
-    await opened.open()
-    for name in ("inbox", "outbox"):
-        await opened.execute(resources.files("aac_grpc.common.sql").joinpath(f"{name}.sql").read_text())
-    await opened.execute("create table effects (n bigint generated always as identity, event_id text, key text)")
-    yield opened
-    await opened.execute(f"drop schema {opened.schema} cascade")
-    await opened.close()
+    columns = "n bigint generated always as identity, event_id text, key text"
+    async with scratch_database(backends["DATABASE_URL"], effects=columns) as opened:
+        yield opened
 
 
 @pytest.fixture
