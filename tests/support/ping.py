@@ -4,7 +4,9 @@ Compiled from `ping.proto` on import; nothing of it is part of the platform's co
 """
 
 import asyncio
+import atexit
 import importlib
+import shutil
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -26,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 def compile_proto(name: str) -> tuple[Any, Any]:
     """Compiles a proto beside this file; returns its message and service modules."""
     out = tempfile.mkdtemp(prefix="aac-test-protos-")
+    atexit.register(shutil.rmtree, out, ignore_errors=True)
     folders = [Path(__file__).parent, ROOT / "proto", ROOT / "third_party" / "proto", files("grpc_tools") / "_proto"]
     includes = [f"-I{folder}" for folder in folders]
     if protoc.main(["protoc", *includes, f"--python_out={out}", f"--grpc_python_out={out}", f"{name}.proto"]):
