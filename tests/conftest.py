@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SHARED = Path(os.environ.get("AAC_SHARED") or Path(__file__).parents[2] / "shared")
-"""Recorded market data, oracle tables and scenarios; not part of the project."""
+from tests.support import recordings
 
 URLS = ("DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")
 
@@ -31,9 +30,7 @@ def port_offset() -> int:
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of recorded data; the test is skipped where it is absent."""
-    if not SHARED.is_dir():
-        pytest.skip(f"no recorded data at {SHARED}; set AAC_SHARED to the folder that holds it")
-    return SHARED
+    return recordings.shared()
 
 
 @pytest.fixture(scope="session")

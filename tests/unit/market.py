@@ -1,11 +1,7 @@
-"""What the domain's tests share: a small market, orders in few words, and where the shared recordings are."""
+"""What the domain's tests share: a small market, and orders in few words."""
 
-import os
 from collections.abc import Iterable
 from decimal import Decimal
-from pathlib import Path
-
-import pytest
 
 from aac_grpc.domain.commands import (
     AccountKind,
@@ -25,15 +21,6 @@ GTC, IOC, FOK = TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK
 MONEY = 10**8
 """Units of one dollar."""
 NOW = 1_700_000_000_000_000_000
-
-
-def shared(name: str) -> Path:
-    """Returns a file of the shared data, or skips the test and says so."""
-    checkout = Path(__file__).resolve().parents[2]
-    path = Path(os.environ.get("AAC_SHARED", checkout.parent / "shared")) / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there; AAC_SHARED says where the shared data is")
-    return path
 
 
 def instrument(symbol: str = "X", *, tick_size: str = "0.01", lot_size: str = "1") -> Instrument:

@@ -33,7 +33,8 @@ from aac_grpc.domain.ledger import Posting, postings
 from aac_grpc.domain.orders import Side
 from aac_grpc.domain.reasons import CommandRefused
 from aac_grpc.domain.venue import Venue
-from tests.unit.market import BUY, MONEY, NOW, SELL, Market, fills, shared
+from tests.support.recordings import shared
+from tests.unit.market import BUY, MONEY, NOW, SELL, Market, fills
 
 
 class Tape(Market):

@@ -14,7 +14,7 @@ from aac_grpc.domain.events import FeedAdvanced, Printed, Trade
 from aac_grpc.domain.feed import Cancel, FeedRow, FeedRun, New, Print, Reduce, Reset, Take
 from aac_grpc.domain.orders import OrderType, Side, TimeInForce
 from aac_grpc.feeds.lobster import Counts, LobsterDay, find_recordings
-from tests.unit.market import shared
+from tests.support.recordings import shared
 from tests.unit.recorded_day import NAME, RandomDay, Replay, recorded_levels
 
 Fill = tuple[str, int]

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from aac_grpc.domain.matching import Book
 from aac_grpc.domain.orders import RestingOrder, Side
-from tests.unit.market import BUY, SELL, shared
+from tests.support.recordings import shared
+from tests.unit.market import BUY, SELL
 from tests.unit.reference_matcher import ReferenceBook
 
 

@@ -16,7 +16,8 @@ from aac_grpc.domain.events import (
 )
 from aac_grpc.domain.orders import OrderType, Side, TimeInForce
 from aac_grpc.domain.venue import Venue
-from tests.unit.market import Market, shared
+from tests.support.recordings import shared
+from tests.unit.market import Market
 
 FILES = {"price_time": 12, "market": 8, "time_in_force": 12, "cancel_replace": 9, "validation": 2}
 """The files of what this venue offers, and how many scenarios each holds."""

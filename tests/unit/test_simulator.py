@@ -13,7 +13,7 @@ from aac_grpc.domain.orders import Side
 from aac_grpc.feeds.lobster import LobsterDay
 from aac_grpc.feeds.simulator import BLOCK_ROWS, DEFAULT_INSTRUMENTS, SimulatedInstrument, Simulator
 from aac_grpc.feeds.source import Source
-from tests.unit.market import shared
+from tests.support.recordings import shared
 from tests.unit.recorded_day import Replay
 
 SYMBOLS = [instrument.symbol for instrument in DEFAULT_INSTRUMENTS]
