@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -21,6 +22,8 @@ S = TypeVar("S")
 AUTH_SERVICE = "auth-service"
 REGISTRY = "registry"
 CLOSE_GRACE_S = 30.0
+MAX_INSTANCES = 64
+"""Single instances whose channels are kept; the least recently used goes first."""
 
 SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
 
@@ -67,6 +70,10 @@ class Target:
         if tuple(addresses) == self._addresses:
             return
         self._addresses = tuple(addresses)
+        self.retire()
+
+    def retire(self) -> None:
+        """Lets running calls end on the present channel; a later call opens another one."""
         self.generation += 1
         old, self._channel = self._channel, None
         if old is not None:
@@ -106,6 +113,8 @@ class Channels:
         self._clock = clock
         self._breakers = breakers
         self._targets: dict[str, Target] = {}
+        self._instances: OrderedDict[tuple[str, str], Target] = OrderedDict()
+        self._retired: deque[Target] = deque(maxlen=MAX_INSTANCES)
         self.tokens = ServiceTokens(self._issue, clock)
 
     def stub(self, stub: Callable[[Any], S], service: str) -> S:
@@ -124,10 +133,27 @@ class Channels:
             found = self._targets[service] = Target(service, addresses, self._settings.transport_limit_bytes)
         return found
 
+    def instance(self, service: str, address: str) -> Target:
+        """One instance of a service, whatever the registry says of it. Ask again for each call: few are kept.
+
+        Args:
+            service: Such as "trading-engine".
+            address: Its host:port.
+        """
+        found = self._instances.get((service, address))
+        if found is None:
+            found = Target(service, [address], self._settings.transport_limit_bytes)
+            self._instances[service, address] = found
+            while len(self._instances) > MAX_INSTANCES:
+                self._retired.append(self._instances.popitem(last=False)[1])
+                self._retired[-1].retire()
+        self._instances.move_to_end((service, address))
+        return found
+
     async def close(self) -> None:
         """Ends all calls and closes all channels."""
         await self.tokens.close()
-        for target in self._targets.values():
+        for target in (*self._targets.values(), *self._instances.values(), *self._retired):
             await target.close()
 
     async def metadata(self, service: str) -> tuple[tuple[str, str], ...]:
