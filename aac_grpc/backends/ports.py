@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from aac_grpc.backends.errors import BackendError, PortTaken
-from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
+from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS, MAX_REPLICAS, REPLICA_STEP
 
 DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
     {
@@ -25,22 +25,27 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
 )
 """Each listener's port with no offset; the backends' lie below the range of local ports of outgoing connections."""
 
-MAX_OFFSET = 65535 - max(DEFAULT_PORTS.values())
+MAX_OFFSET = 65535 - max(DEFAULT_PORTS.values()) - REPLICA_STEP * (MAX_REPLICAS - 1)
 
 # Linux gives outgoing connections local ports from a range that holds ours: such a hold ends by itself, soon.
 _RETRY_FOR_S = 3.0
 _RETRY_EVERY_S = 0.1
 
 
-def port_of(name: str, offset: int = 0) -> int:
+def port_of(name: str, offset: int = 0, replica: int = 1) -> int:
     """The port of a listener.
+
+    Args:
+        name: Such as "trading-engine" or "trading-engine-admin".
+        offset: Added to every port.
+        replica: Which instance of the service, from 1.
 
     Raises:
         BackendError: The offset leads out of the range of ports.
     """
     if not 0 <= offset <= MAX_OFFSET:
         raise BackendError(f"--port-offset {offset} is out of range: 0 to {MAX_OFFSET} keeps every port below 65536")
-    return DEFAULT_PORTS[name] + offset
+    return DEFAULT_PORTS[name] + offset + REPLICA_STEP * (replica - 1)
 
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:

@@ -30,10 +30,12 @@ _INITDB = (
     "--builtin-locale=C.UTF-8",
     "--no-instructions",
 )
+MAX_CONNECTIONS = 300
+"""Of the whole installation; each process gets its share (`aac_grpc/platform/connections.py`)."""
 _SETTINGS: Mapping[str, str] = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "max_connections": "200",
+    "max_connections": str(MAX_CONNECTIONS),
     "shared_buffers": "128MB",
     "fsync": "on",
     "io_method": "sync",

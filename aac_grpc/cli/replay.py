@@ -24,6 +24,7 @@ from aac_grpc.client.market_stream import DEFAULT_VENUE
 from aac_grpc.feeds.lobster import LobsterDay
 from aac_grpc.feeds.runner import FEED, Feeder, FeedSettings, venue_service
 from aac_grpc.platform.composition import Platform
+from aac_grpc.platform.replicas import parse_replicas
 
 _SAY_EVERY_S = 1.0
 
@@ -76,7 +77,8 @@ def _settings(venue: str) -> FeedSettings:
     if venue == DEFAULT_VENUE and any(one.name == FEED and one.state is ProcessState.READY for one in status.processes):
         raise BackendError("this installation's own flow is in the venue; start it with --no-flow, or give a --venue")
     offset = int(status.info.get("port_offset", "0"))
-    platform = Platform(state, offset, urls={}, database_urls={}, backends=(), flow=None)
+    replicas = parse_replicas(filter(None, status.info.get("replicas", "").split(",")))
+    platform = Platform(state, offset, urls={}, database_urls={}, backends=(), flow=None, replicas=replicas)
     return FeedSettings(**_by_field(platform.mesh_environment(FEED)))
 
 

@@ -26,6 +26,7 @@ from aac_grpc.cli.command import JsonOption, OffsetOption
 from aac_grpc.cli.output import console, print_facts, print_json
 from aac_grpc.cli.steps import Steps
 from aac_grpc.platform.flow import Flow, choose_flow
+from aac_grpc.platform.replicas import parse_replicas
 from aac_grpc.platform.starting import describe, prepare, start
 
 DayOption = Annotated[
@@ -38,6 +39,15 @@ DayOption = Annotated[
 ]
 SpeedOption = Annotated[str, typer.Option("--speed", metavar="FACTOR|max", help="Times as fast as recorded.")]
 NoFlowOption = Annotated[bool, typer.Option("--no-flow", help="Put no flow into the venue.")]
+ReplicasOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replicas",
+        metavar="N|SERVICE=N",
+        help="Instances of each service, or of one; may be given again.",
+        show_default="1",
+    ),
+]
 DetachOption = Annotated[bool, typer.Option("--detach", "-d", help="Return when it is ready; `aac down` ends it.")]
 
 _DETACHED_PATIENCE_S = 300.0
@@ -53,6 +63,7 @@ def up(
     day: DayOption = None,
     speed: SpeedOption = "10",
     no_flow: NoFlowOption = False,
+    replicas: ReplicasOption = None,
     port_offset: OffsetOption = 0,
     detach: DetachOption = False,
     json: JsonOption = False,
@@ -62,6 +73,7 @@ def up(
     With DATABASE_URL, REDIS_URL or KAFKA_BOOTSTRAP_SERVERS in the environment, that backend is used instead of an
     embedded one. Ctrl-C or `aac down` ends everything; a second `aac up` finds its data.
     """
+    counts = parse_replicas(replicas or ())
     flow = None if no_flow else choose_flow(day, parse_speed(speed))
     state = StateDirectory.default()
     state.create()
@@ -72,7 +84,7 @@ def up(
     if detach:
         _detach(state, as_json=json)
     else:
-        asyncio.run(_run(state, port_offset, flow, as_json=json))
+        asyncio.run(_run(state, port_offset, flow, counts, as_json=json))
 
 
 def parse_speed(text: str) -> float:
@@ -89,12 +101,14 @@ def parse_speed(text: str) -> float:
     raise ValueError(f"{text!r} is not a speed; write a factor such as 10, or max")
 
 
-async def _run(state: StateDirectory, port_offset: int, flow: Flow | None, *, as_json: bool) -> None:
+async def _run(
+    state: StateDirectory, port_offset: int, flow: Flow | None, replicas: Mapping[str, int], *, as_json: bool
+) -> None:
     steps = Steps(console)
     async with contextlib.AsyncExitStack() as stack:
         supervisor = await stack.enter_async_context(Supervisor(state, handle_signals=True, progress=steps.progress))
         stack.enter_context(steps)
-        platform = await start(stack, supervisor, state, port_offset, flow, steps.progress)
+        platform = await start(stack, supervisor, state, port_offset, flow, replicas, steps.progress)
         symbol = await prepare(supervisor, platform, steps.progress)
         supervisor.info.update(describe(platform, symbol), ready_after_s=f"{steps.elapsed_s:.1f}")
         steps.finish()

@@ -21,3 +21,8 @@ ADMIN_PORTS = {
     "registry": 8010,
 }
 """Of /health, /ready and /metrics."""
+
+REPLICA_STEP = 11
+"""Instance k of a service listens on its ports plus this, k - 1 times: the first free place after the services' own."""
+MAX_REPLICAS = 9
+"""So many instances of each stay within a hundred ports, which is how far a second checkout is moved."""

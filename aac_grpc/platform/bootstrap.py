@@ -32,8 +32,8 @@ class Bootstrap:
     def __init__(self, platform: Platform) -> None:
         """Prepares; the first call connects."""
         settings = ServiceSettings(
-            auth_address=platform.address(AUTH),
-            trading_address=platform.address(TRADING),
+            auth_address=platform.addresses(AUTH),
+            trading_address=platform.addresses(TRADING),
             service_secret=SecretStr(platform.service_secret(SUPERVISOR)),
         )
         self._channels = Channels(SUPERVISOR, settings, SystemClock(), Breakers())

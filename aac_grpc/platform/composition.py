@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aac
@@ -14,8 +14,11 @@ from aac_grpc.backends.ports import port_of
 from aac_grpc.backends.spec import ProcessSpec
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.common.identity import derive_service_secret
+from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.platform.connections import pool_size
 from aac_grpc.platform.flow import Flow
 from aac_grpc.platform.readiness import is_ready
+from aac_grpc.platform.replicas import Instance, instances_of
 
 REGISTRY = "registry"
 GATEWAY = "api-gateway"
@@ -59,6 +62,7 @@ _INHERITED = (
 _INHERITED_PREFIXES = ("AAC_", "GRPC_", "PYTHON", "SSL_")
 _SECRETS = ("AAC_MESH_SECRET", "AAC_SERVICE_SECRET", "AAC_BOOTSTRAP_ADMIN_PASSWORD", "AAC_BOOTSTRAP_DEMO_PASSWORD")
 _HOST = "127.0.0.1"
+_POOL_SIZE = "AAC_DATABASE_POOL_SIZE"
 
 
 @dataclass(frozen=True)
@@ -74,20 +78,38 @@ class Platform:
     backends: tuple[str, ...]
     """Names of the supervised backends that services wait for."""
     flow: Flow | None
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    """How many instances of each service; one where nothing is said."""
 
-    def address(self, service: str) -> str:
-        """host:port of a service's gRPC server."""
-        return f"{_HOST}:{port_of(service, self.port_offset)}"
+    def address(self, service: str, number: int = 1) -> str:
+        """host:port of the gRPC server of one instance of a service."""
+        return f"{_HOST}:{port_of(service, self.port_offset, number)}"
 
-    def admin_address(self, service: str) -> str:
-        """host:port of a service's admin HTTP server."""
-        return f"{_HOST}:{port_of(f'{service}-admin', self.port_offset)}"
+    def addresses(self, service: str) -> str:
+        """Of all instances of a service, with commas between."""
+        return ",".join(self.address(service, one.number) for one in self.instances(service))
+
+    def admin_address(self, service: str, number: int = 1) -> str:
+        """host:port of the admin HTTP server of one instance of a service."""
+        return f"{_HOST}:{port_of(f'{service}-admin', self.port_offset, number)}"
+
+    def instances(self, *services: str) -> tuple[Instance, ...]:
+        """The instances of services; of all where none is named."""
+        return tuple(one for service in services or SERVICES for one in instances_of(service, self.replicas))
 
     @property
     def ports(self) -> dict[str, int]:
         """Every port that the services listen on, by listener."""
-        names = [name for service in SERVICES for name in (service, f"{service}-admin")]
-        return {name: port_of(name, self.port_offset) for name in names}
+        return {
+            f"{one.name}{kind}": port_of(f"{one.service}{kind}", self.port_offset, one.number)
+            for one in self.instances()
+            for kind in ("", "-admin")
+        }
+
+    @property
+    def endpoints(self) -> Path:
+        """Where each process keeps the last endpoints that it knew."""
+        return self.state.private("endpoints")
 
     @property
     def mesh_secret(self) -> str:
@@ -104,54 +126,73 @@ class Platform:
 
     def processes(self) -> list[ProcessSpec]:
         """Every process. All start at once; the gateway stops first and the registry last."""
-        first = [self._service(REGISTRY, self.backends), self._service(AUTH, (*self.backends, REGISTRY))]
-        workers = [self._service(name, (*self.backends, REGISTRY, AUTH)) for name in _WORKERS]
-        gateway = self._service(GATEWAY, (*self.backends, REGISTRY, AUTH, *_WORKERS))
-        feed = [] if self.flow is None else [self._feed(self.flow)]
-        return [*first, *workers, gateway, *feed]
+        before = {REGISTRY: (), AUTH: (REGISTRY,), GATEWAY: (REGISTRY, AUTH, *_WORKERS)}
+        services = [self._service(one, before.get(one.service, (REGISTRY, AUTH))) for one in self.instances()]
+        return services if self.flow is None else [*services, self._feed(self.flow)]
 
     def mesh_environment(self, service: str) -> dict[str, str]:
         """Where everything is, and what the service proves itself with."""
         return {
-            **{variable: self.address(name) for variable, name in _ADDRESSES.items()},
+            **{variable: self.addresses(name) for variable, name in _ADDRESSES.items()},
             "AAC_SERVICE_SECRET": self.service_secret(service),
         }
 
-    def _service(self, name: str, depends_on: tuple[str, ...]) -> ProcessSpec:
+    def _service(self, one: Instance, after: Iterable[str]) -> ProcessSpec:
+        name = one.service
+        admin_port = port_of(f"{name}-admin", self.port_offset, one.number)
         environment = {
             **self.urls,
             **self.mesh_environment(name),
-            "AAC_GRPC_PORT": str(port_of(name, self.port_offset)),
-            "AAC_ADMIN_PORT": str(port_of(f"{name}-admin", self.port_offset)),
+            **self._database(name),
+            "AAC_GRPC_PORT": str(port_of(name, self.port_offset, one.number)),
+            "AAC_ADMIN_PORT": str(admin_port),
+            "AAC_ENDPOINTS_FILE": str(self.endpoints / f"{one.name}.json"),
         }
-        if name in self.database_urls:
-            environment["DATABASE_URL"] = self.database_urls[name]
         if name in _KNOWS_MESH_SECRET:
             environment["AAC_MESH_SECRET"] = self.mesh_secret
         if name == AUTH:
             environment["AAC_BOOTSTRAP_ADMIN_PASSWORD"] = self.password(ADMIN)
             environment["AAC_BOOTSTRAP_DEMO_PASSWORD"] = self.password(DEMO)
         return ProcessSpec(
-            name=name,
+            name=one.name,
             argv=_argv(name),
             env={**_inherited(), **environment},
-            log_path=self.state.log_path(name),
-            ready=is_ready(port_of(f"{name}-admin", self.port_offset)),
+            log_path=self.state.log_path(one.name),
+            ready=is_ready(admin_port),
             ready_deadline_s=90.0,
             grace_s=20.0,
-            depends_on=depends_on,
+            depends_on=(*self.backends, *self._names(after)),
             # Services find each other as they come: starting them one after the other would only take longer.
             waits_for=self.backends,
         )
+
+    def _database(self, service: str) -> dict[str, str]:
+        """Where a service's own corner of the embedded PostgreSQL is, and the process's share of its connections."""
+        if service not in self.database_urls:
+            return {}
+        wanted = os.environ.get(_POOL_SIZE)
+        size = pool_size(
+            len(self.instances(*self.database_urls)),
+            int(wanted) if wanted else ServiceSettings.model_fields["database_pool_size"].default,
+        )
+        return {"DATABASE_URL": self.database_urls[service], _POOL_SIZE: str(size)}
+
+    def _names(self, services: Iterable[str]) -> tuple[str, ...]:
+        return tuple(one.name for service in services for one in self.instances(service))
 
     def _feed(self, flow: Flow) -> ProcessSpec:
         return ProcessSpec(
             name=FEED,
             argv=_argv(FEED),
-            env={**_inherited(), **self.mesh_environment(FEED), **flow.environment},
+            env={
+                **_inherited(),
+                **self.mesh_environment(FEED),
+                "AAC_ENDPOINTS_FILE": str(self.endpoints / f"{FEED}.json"),
+                **flow.environment,
+            },
             log_path=self.state.log_path(FEED),
             grace_s=5.0,
-            depends_on=(AUTH, TRADING),
+            depends_on=self._names((AUTH, TRADING)),
         )
 
 

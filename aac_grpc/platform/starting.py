@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -30,9 +31,19 @@ async def start(
     state: StateDirectory,
     port_offset: int,
     flow: Flow | None,
+    replicas: Mapping[str, int],
     progress: Progress,
 ) -> Platform:
     """Starts everything, and returns when all services are ready. What was started ends with the supervisor.
+
+    Args:
+        stack: Ends what is held while the platform runs.
+        supervisor: Runs the processes.
+        state: The installation.
+        port_offset: Added to every port.
+        flow: What puts orders into the venue; None for nothing.
+        replicas: How many instances of each service.
+        progress: Told which step is being done.
 
     Raises:
         BackendError: A port is taken, a backend can't be made ready, or a process did not start.
@@ -40,7 +51,7 @@ async def start(
     """
     wanted = embedded_variables()
     # Told before anything is started: a taken port is the commonest fault.
-    planned = Platform(state, port_offset, {}, {}, tuple(BACKENDS[variable] for variable in wanted), flow)
+    planned = Platform(state, port_offset, {}, {}, tuple(BACKENDS[variable] for variable in wanted), flow, replicas)
     await asyncio.to_thread(require_free, planned.ports)
     stack.enter_context(held(planned.ports.values()))
     embedded = EmbeddedBackends(state, port_offset, variables=wanted, supervisor=supervisor, progress=progress)
@@ -49,7 +60,8 @@ async def start(
     corners = {}
     if "DATABASE_URL" in wanted:
         corners = dict(await make_corners(urls["DATABASE_URL"], WITH_SCHEMA, state.secret))
-    platform = Platform(state, port_offset, urls, corners, planned.backends, flow)
+    platform = Platform(state, port_offset, urls, corners, planned.backends, flow, replicas)
+    await asyncio.to_thread(_forget_endpoints, platform)
     await asyncio.to_thread(_write_credentials, platform)
     await supervisor.start(platform.processes())
     return platform
@@ -89,7 +101,12 @@ def describe(platform: Platform, symbol: str | None) -> dict[str, str]:
         "flow": platform.flow.title if platform.flow is not None else "none",
         "symbol": symbol or "",
         **{variable: _without_password(url) for variable, url in platform.urls.items()},
-        **{f"admin {service}": f"http://{platform.admin_address(service)}" for service in SERVICES},
+        "gateways": platform.addresses(GATEWAY),
+        "replicas": ",".join(f"{service}={len(platform.instances(service))}" for service in SERVICES),
+        **{
+            f"admin {one.name}": f"http://{platform.admin_address(one.service, one.number)}"
+            for one in platform.instances()
+        },
         "logs": str(platform.state.logs),
         "credentials": str(credentials_path(platform.state)),
     }
@@ -100,9 +117,16 @@ def credentials_path(state: StateDirectory) -> Path:
     return state.path / "credentials.json"
 
 
+def _forget_endpoints(platform: Platform) -> None:
+    """Drops what the processes of the last `up` knew: this one may have other ports, and other numbers of instances."""
+    for path in platform.endpoints.iterdir():
+        path.unlink()
+
+
 def _write_credentials(platform: Platform) -> None:
     document = {
         "gateway": platform.address(GATEWAY),
+        "gateways": platform.addresses(GATEWAY).split(","),
         "users": {name: platform.password(name) for name in (DEMO, ADMIN)},
     }
     path = credentials_path(platform.state)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from aac_grpc.backends.postgres import MAX_CONNECTIONS
 from aac_grpc.backends.spec import ProcessSpec
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.common.identity import derive_service_secret
+from aac_grpc.common.ports import MAX_REPLICAS
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.platform.composition import SERVICES, WITH_SCHEMA, Platform
+from aac_grpc.platform.connections import BESIDE_THE_POOL, RESERVED
 from aac_grpc.platform.flow import Flow, choose_flow
+from aac_grpc.platform.replicas import parse_replicas
 
 URLS = {"DATABASE_URL": "postgresql://x", "REDIS_URL": "redis://x", "KAFKA_BOOTSTRAP_SERVERS": "x:1"}
 
@@ -74,7 +79,7 @@ def test_every_process_knows_where_every_service_is(platform: Platform, processe
     for process in processes.values():
         for variable, value in process.env.items():
             if variable.startswith("AAC_") and variable.endswith("_ADDRESS"):
-                assert value in {platform.address(service) for service in SERVICES}
+                assert value in {platform.addresses(service) for service in SERVICES}
     assert platform.address("api-gateway") == "127.0.0.1:50150"
     settings = {name for name in ServiceSettings.model_fields if name.endswith("_address")} - {"advertised_address"}
     assert {f"AAC_{name.upper()}" for name in settings} <= set(processes["feed"].env)
@@ -85,6 +90,60 @@ def test_services_start_at_once_and_the_gateway_stops_first(processes: dict[str,
     assert {processes[service].waits_for for service in SERVICES} == {backends}
     assert set(processes["api-gateway"].depends_on) == {*SERVICES, *backends} - {"api-gateway"}
     assert processes["registry"].depends_on == backends
+
+
+def replicated(platform: Platform, *replicas: str) -> Platform:
+    return dataclasses.replace(platform, replicas=parse_replicas(replicas))
+
+
+def test_instances_of_a_service_share_its_name_secret_and_corner_but_no_port_log_or_file(platform: Platform) -> None:
+    two = replicated(platform, "2", "analytics=1")
+    processes = {process.name: process for process in two.processes()}
+    services = {f"{name}{suffix}" for name in SERVICES for suffix in ("", "-2")} - {"analytics-2"}
+    assert set(processes) == {*services, "feed"}
+    for name in set(SERVICES) - {"analytics"}:
+        first, second = processes[name], processes[f"{name}-2"]
+        differs = {key for key, value in first.env.items() if second.env[key] != value}
+        assert differs == {"AAC_GRPC_PORT", "AAC_ADMIN_PORT", "AAC_ENDPOINTS_FILE"}
+        assert first.argv == second.argv
+        assert first.log_path != second.log_path
+    assert processes["risk-management-2"].env["AAC_RISK_ADDRESS"] == two.addresses("risk-management")
+    assert two.addresses("risk-management") == "127.0.0.1:50154,127.0.0.1:50165"
+    assert {"registry", "registry-2", "market-data-2"} <= set(processes["api-gateway-2"].depends_on)
+
+
+def test_instances_of_two_checkouts_a_hundred_ports_apart_share_no_port(platform: Platform) -> None:
+    here = replicated(platform, str(MAX_REPLICAS))
+    there = dataclasses.replace(here, port_offset=platform.port_offset + 100)
+    ports = [*here.ports.values(), *there.ports.values()]
+    assert len(set(ports)) == len(ports) == 2 * 2 * len(SERVICES) * MAX_REPLICAS
+
+
+def test_the_number_of_instances_is_said_for_all_services_or_for_one() -> None:
+    assert set(parse_replicas(()).values()) == {1}
+    said = parse_replicas(("3", "trading-engine=2"))
+    assert said == {**dict.fromkeys(SERVICES, 3), "trading-engine": 2}
+    for wrong in ("0", "10", "x", "", "nobody=2", "trading-engine=", "trading-engine=0"):
+        with pytest.raises(ValueError, match=r"instances|service"):
+            parse_replicas((wrong,))
+
+
+@pytest.mark.parametrize("replicas", range(1, MAX_REPLICAS + 1))
+def test_all_processes_together_stay_within_the_connections_of_the_database(platform: Platform, replicas: int) -> None:
+    processes = replicated(platform, str(replicas)).processes()
+    sizes = [
+        int(one.env["AAC_DATABASE_POOL_SIZE"])
+        for one in processes
+        if "DATABASE_URL" in one.env and "AAC_DATABASE_POOL_SIZE" in one.env
+    ]
+    assert len(sizes) == len(WITH_SCHEMA) * replicas
+    assert min(sizes) >= 3
+    assert sum(size + BESIDE_THE_POOL for size in sizes) + RESERVED <= MAX_CONNECTIONS
+
+
+def test_a_pool_is_not_larger_than_the_user_says(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAC_DATABASE_POOL_SIZE", "4")
+    assert {one.env.get("AAC_DATABASE_POOL_SIZE") for one in platform.processes()} == {"4"}
 
 
 def test_without_flow_there_is_no_feeder(platform: Platform) -> None:
