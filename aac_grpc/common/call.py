@@ -63,6 +63,8 @@ class Call:
         metadata: What the caller sent; of repeated keys the last value.
         request_id: Names the call in logs and errors; taken from the caller's `x-request-id` where it sent a good one.
         principal: Who makes the call; anonymous until it was authenticated.
+        forwarded: Another instance of this service has handed it on, as it proved: it has charged the caller, and
+            nobody forwards it again.
         started_at: When it arrived, on the event loop's clock.
         deadline: When it must have ended, on the event loop's clock; None for a stream without one.
         request: The message that came in last, as it came.
@@ -78,6 +80,7 @@ class Call:
 
     # Defaults stand on the class: a call sets few of them, and thousands of calls are made each second.
     principal: Principal = ANONYMOUS
+    forwarded: bool = False
     deadline: float | None = None
     request: bytes = b""
     code: grpc.StatusCode = grpc.StatusCode.OK

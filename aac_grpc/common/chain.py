@@ -41,7 +41,7 @@ def inner_chain(
     settings = resources.settings
     return [
         Deadline(settings),
-        Authentication(resources.verifier, resources.clock, schemes),
+        Authentication(resources.verifier, resources.clock, schemes, resources.service),
         Authorization(),
         RateLimit(settings, LocalQuotas(resources.clock)),
         RequiredDependencies(resources.breakers, required),

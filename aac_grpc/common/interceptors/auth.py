@@ -27,47 +27,65 @@ class CredentialScheme(Protocol):
 
 
 class Authentication(Interceptor):
-    """Sets `call.principal`. A stream ends when its credential does."""
+    """Sets `call.principal`. A stream ends when its credential does.
 
-    def __init__(self, verifier: TokenVerifier, clock: Clock, schemes: Sequence[CredentialScheme] = ()) -> None:
+    What another instance of the same service hands on carries the caller's own credential, and in `x-aac-forwarder` a
+    token that proves whose word it is.
+    """
+
+    def __init__(
+        self, verifier: TokenVerifier, clock: Clock, schemes: Sequence[CredentialScheme] = (), service: str = ""
+    ) -> None:
         self._verifier = verifier
         self._clock = clock
         self._schemes = schemes
+        self._service = service
 
     def for_method(self, policy: MethodPolicy) -> Interceptor:
         """Asks for a credential where the method does."""
         if not policy.authenticated:
             return Anonymous(self._verifier)
-        return Authenticated(policy, self._verifier, self._clock, self._schemes)
+        return Authenticated(policy, self._verifier, self._clock, self._schemes, self._service)
 
 
 class Authenticated(Interceptor):
     """Verifies the credential of one method's calls."""
 
     def __init__(
-        self, policy: MethodPolicy, verifier: TokenVerifier, clock: Clock, schemes: Sequence[CredentialScheme]
+        self,
+        policy: MethodPolicy,
+        verifier: TokenVerifier,
+        clock: Clock,
+        schemes: Sequence[CredentialScheme],
+        service: str,
     ) -> None:
         self._streams = policy.streaming
         self._verifier = verifier
         self._clock = clock
         self._schemes = schemes
+        self._service = service
         self._loop_time = asyncio.get_running_loop().time
 
     def on_start(self, call: Call) -> Wait:
         """Knows the caller at once where its token was verified before."""
         token = call.metadata.get("authorization")
-        if token is None or (principal := self._verifier.known(token)) is None:
+        if token is None or FORWARDER_KEY in call.metadata or (principal := self._verifier.known(token)) is None:
             return self._authenticate(call, token)
         self._admit(call, principal)
         return None
 
     async def _authenticate(self, call: Call, token: str | None) -> None:
+        if (proof := call.metadata.get(FORWARDER_KEY)) is not None:
+            forwarder = await _verified(self._verifier, f"Bearer {proof}")
+            if not forwarder.is_service:
+                raise Unauthenticated("only services forward calls", reason="INVALID_TOKEN")
+            call.forwarded = forwarder.subject == self._service
         for scheme in self._schemes:
             if (principal := await scheme.authenticate(call.metadata)) is not None:
                 return self._admit(call, principal)
         if token is None:
             raise Unauthenticated
-        return self._admit(call, await self._verifier.verify(token))
+        return self._admit(call, await _verified(self._verifier, token))
 
     def _admit(self, call: Call, principal: Principal) -> None:
         call.principal = principal
@@ -94,10 +112,13 @@ class Anonymous(Interceptor):
         return self._forwarded(call, forwarder)
 
     async def _forwarded(self, call: Call, token: str) -> None:
-        credential = f"Bearer {token}"
-        forwarder = self._verifier.known(credential) or await self._verifier.verify(credential)
+        forwarder = await _verified(self._verifier, f"Bearer {token}")
         address = call.metadata.get(CLIENT_ADDRESS_KEY) if forwarder.is_service else None
         call.principal = Principal(subject=str(address or host_of(call.context.peer())))
+
+
+async def _verified(verifier: TokenVerifier, credential: str) -> Principal:
+    return verifier.known(credential) or await verifier.verify(credential)
 
 
 def host_of(peer: str) -> str:

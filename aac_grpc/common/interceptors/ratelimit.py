@@ -16,7 +16,9 @@ UNLIMITED_CLASS = "INTERNAL"
 
 
 class RateLimit(Interceptor):
-    """Refuses what is over the caller's budget. Services of the mesh are not charged: who they act for was."""
+    """Refuses what is over the caller's budget. Services of the mesh are not charged: who they act for was. Nor is what
+    another instance of this service has handed on: it was charged there.
+    """
 
     def __init__(self, settings: ServiceSettings, quotas: Quotas) -> None:
         self._quotas = quotas
@@ -54,7 +56,7 @@ class MethodRateLimit(Interceptor):
     def _charge(self, call: Call, cost: int) -> Wait:
         principal = call.principal
         budget = self._budgets.get(principal.plan, self._default)
-        if budget is None or principal.is_service or cost == 0:
+        if budget is None or principal.is_service or call.forwarded or cost == 0:
             return None
         grant = self._quotas.take(f"{principal.kind}:{principal.subject}:{self._policy.rate_class}", budget, cost)
         if not isinstance(grant, Grant):
