@@ -7,13 +7,15 @@ import sys
 
 from rich.console import Console
 
+from bench.cores import allow_open_files
 from bench.machine import describe_machine
+from bench.mesh import MESH
 from bench.options import Options
 from bench.report import Report, Row, print_report, save
 from bench.spine import SPINE
 from bench.suite import Suite
 
-SUITES = {suite.name: suite for suite in (SPINE,)}
+SUITES = {suite.name: suite for suite in (SPINE, MESH)}
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
@@ -45,18 +47,20 @@ async def measure(suite: Suite, options: Options) -> list[Row]:
 
 
 def main(arguments: list[str]) -> int:
-    """Measures, prints, and writes bench/results/; 1 where a bench failed."""
+    """Measures, prints, and writes bench/results/ unless the run was a quick one; 1 where a bench failed."""
     given = parse(arguments)
     progress = Console(stderr=True, highlight=False)
     options = Options(given.quick, tuple(given.only), lambda text: progress.print(text, style="dim", markup=False))
     machine = describe_machine()
+    allow_open_files()
     try:
         rows = asyncio.run(measure(SUITES[given.suite], options))
     except (KeyboardInterrupt, asyncio.CancelledError):
         options.say("stopped")
         return 130
     report = Report(machine, rows, quick=given.quick)
-    options.say(f"written to {save(report, given.suite)}")
+    if not given.quick:
+        options.say(f"written to {save(report, given.suite)}")
     if given.json:
         print(report.to_json())
     else:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 import psutil
 
+from bench.cores import starting_on
 from bench.machine import ROOT
 
 START_TIMEOUT_S = 60.0
@@ -49,16 +50,24 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def program(*arguments: str, environment: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+async def program(
+    *arguments: str, environment: Mapping[str, str], core: int | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """A program of this checkout's Python (`python ARGUMENTS`), ended when the block is left.
+
+    Args:
+        arguments: For the interpreter.
+        environment: On top of ours.
+        core: Where all its threads stay; None leaves it to the system.
 
     Raises:
         RuntimeError: It ended by itself before; with the last lines that it wrote.
     """
     with tempfile.TemporaryFile() as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output
-        )
+        with starting_on(core):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, *arguments, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output
+            )
         try:
             yield process
         except Exception:

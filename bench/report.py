@@ -1,6 +1,7 @@
 """Rows of a report: as a table for people, as JSON for everything else."""
 
 import json
+import operator
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ class Row:
         baseline: What it is compared with, measured in the same run or stated; None where there is nothing.
         ratio: The comparison; `detail` says of what to what.
         detail: How it was measured, in words.
+        quartiles: Between which the middle half of what was measured lies: of the ratio where there is one, else of
+            the value; None where it was measured once.
+        goal: For the ratio where there is one, else for the value: "<=", ">=" or "<" and a number; empty without one.
     """
 
     name: str
@@ -33,6 +37,19 @@ class Row:
     baseline: float | None = None
     ratio: float | None = None
     detail: str = ""
+    quartiles: tuple[float, float] | None = None
+    goal: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None without a goal or a figure."""
+        figure = self.value if self.ratio is None else self.ratio
+        if not self.goal or figure is None:
+            return None
+        relation, limit = self.goal.split()
+        return {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}[relation](
+            figure, float(limit)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +87,15 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"commit {machine.commit or 'unknown'}, load {machine.load[0]}, {machine.measured_at}")
     if report.quick:
         console.print("Quick run: the figures show that the benches work, and little else.", style="yellow")
-    table = Table("name", "value", "unit", "baseline", "ratio")
-    for column in (1, 3, 4):
+    table = Table("name", "value", "unit", "baseline", "ratio", "quartiles", "goal")
+    table.columns[0].no_wrap = True
+    for column in (1, 3, 4, 5, 6):
         table.columns[column].justify = "right"
+    styles = {True: "green", False: "red", None: ""}
     for row in report.rows:
-        table.add_row(row.name, figure(row.value), row.unit, figure(row.baseline), figure(row.ratio))
+        spread = " to ".join(map(figure, row.quartiles or ()))
+        figures = (figure(row.baseline), figure(row.ratio), spread, row.goal)
+        table.add_row(row.name, figure(row.value), row.unit, *figures, style=styles[row.met])
     console.print(table)
     for row in report.rows:
         console.print(f"{row.name}: {row.detail}", style="dim")

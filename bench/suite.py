@@ -1,11 +1,15 @@
 """A suite: benches that are reported together."""
 
+import importlib
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 from bench.options import Options
 from bench.report import Row
+
+
+Measuring = Callable[[Options], AsyncIterator[Row]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +22,22 @@ class Bench:
     """
 
     name: str
-    measure: Callable[[Options], AsyncIterator[Row]]
+    measure: Measuring
+
+
+def later(where: str) -> Measuring:
+    """A bench that is imported when it runs: it may need what the others do not, and only it fails where that is away.
+
+    Args:
+        where: "package.module:function".
+    """
+    module, _, name = where.partition(":")
+
+    async def measure(options: Options) -> AsyncIterator[Row]:
+        async for row in getattr(importlib.import_module(module), name)(options):
+            yield row
+
+    return measure
 
 
 @dataclass(frozen=True, slots=True)

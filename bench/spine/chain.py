@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from statistics import median, quantiles
 from typing import Any
 
 import grpc
@@ -15,6 +14,7 @@ from aac.marketdata.v1.marketdata_pb2_grpc import MarketDataServiceStub
 from bench.authority import authority
 from bench.load import closed_loop
 from bench.options import Options
+from bench.pairs import by_turns, compare
 from bench.processes import START_TIMEOUT_S, cpu_seconds, free_port, program
 from bench.report import Row
 
@@ -53,37 +53,32 @@ class Contestant:
 
 
 async def measure_chain(options: Options) -> AsyncIterator[Row]:
-    """Interleaved pairs; the first pair warms up and does not count."""
+    """Server CPU of a call, by turns."""
     pairs, calls = options.pick(21, 5), options.pick(3000, 800)
     async with AsyncExitStack() as stack:
         signer = await stack.enter_async_context(authority())
         metadata = (("authorization", f"Bearer {signer.token(['market:read'], plan='bench')}"),)
         bare = await _contestant(stack, "bare", signer.address, metadata)
         ours = await _contestant(stack, "chain", signer.address, metadata)
-        found: list[tuple[float, float]] = []
-        for number in range(pairs + 1):
-            first, second = (bare, ours) if number % 2 else (ours, bare)
-            costs = {id(one): await one.cpu_per_call(calls) for one in (first, second)}
-            found.append((costs[id(bare)], costs[id(ours)]))
-    yield to_row(found[1:], calls)
+        found = await by_turns(
+            {"bare": lambda: bare.cpu_per_call(calls), "ours": lambda: ours.cpu_per_call(calls)}, pairs
+        )
+    yield to_row([(one["bare"], one["ours"]) for one in found], calls)
 
 
 def to_row(pairs: list[tuple[float, float]], calls: int) -> Row:
     """The row of measured pairs (CPU seconds of a call, bare and ours)."""
-    ratios = [bare / ours for bare, ours in pairs]
-    low, middle, high = quantiles(ratios, n=4, method="inclusive")
-    bare, ours = (median(side) * 1e6 for side in zip(*pairs, strict=True))
-    return Row(
+    return compare(
         "spine.chain_vs_bare_cpu",
-        ours,
+        pairs,
         "us server CPU/call",
-        baseline=bare,
-        ratio=middle,
-        detail=f"ratio = bare / ours, median of {len(pairs)} interleaved pairs of {calls} calls each,"
-        f" quartiles {low:.3f} to {high:.3f}; {CALLERS} callers in a closed loop on {CHANNELS} connections; GetQuotes"
+        inverse=True,
+        scale=1e6,
+        goal=">= 0.92",
+        detail=f"{calls} calls each; {CALLERS} callers in a closed loop on {CHANNELS} connections; GetQuotes"
         " by the same handler in two processes on uvloop: grpc.aio alone, and our server with its whole chain"
         " (recovery, metrics, access log, deadline, authentication by EdDSA JWT through the verified-token cache,"
-        " authorization, local rate limit, breaker, validation)",
+        " authorization, rate limit, breaker, validation)",
     )
 
 

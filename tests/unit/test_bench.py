@@ -81,7 +81,8 @@ def test_a_row_of_pairs_has_the_median_of_their_ratios() -> None:
     row = to_row([(100e-6, 200e-6), (100e-6, 125e-6), (100e-6, 100e-6)], calls=10)
     assert (row.baseline, row.value) == (pytest.approx(100), pytest.approx(125))
     assert row.ratio == pytest.approx(0.8)
-    assert "quartiles 0.650 to 0.900" in row.detail
+    assert row.quartiles == pytest.approx((0.65, 0.9))
+    assert row.met is False
 
 
 def test_cpu_of_an_order_is_told_by_part_the_largest_first() -> None:
@@ -108,7 +109,9 @@ def test_a_report_is_the_machine_and_its_rows(tmp_path: Path) -> None:
     report = Report(describe_machine(), [Row("spine.x", 1234.5, "ms", 100.0, 0.081, "how"), Row("spine.y", None, "")])
     document = json.loads(save(report, "spine", tmp_path).read_text())
     assert set(document) == {"machine", "quick", "rows"}
-    assert set(document["rows"][0]) == {"name", "value", "unit", "baseline", "ratio", "detail"}
+    assert set(document["rows"][0]) == {
+        "name", "value", "unit", "baseline", "ratio", "detail", "quartiles", "goal",
+    }  # fmt: skip
     assert {"cpu", "cores", "python", "versions", "load"} <= set(document["machine"])
     console = Console(width=100, record=True, quiet=False, file=(tmp_path / "out").open("w"))
     print_report(report, console)
