@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from bench.options import Options
 from bench.report import Row
 
-
 Measuring = Callable[[Options], AsyncIterator[Row]]
 
 
