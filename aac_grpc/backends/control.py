@@ -19,6 +19,8 @@ from aac_grpc.backends.state import StateDirectory
 _SOCKET = "control.sock"
 _ANSWER_WITHIN_S = 5.0
 _RESTART_WITHIN_S = 60.0
+_READY_AGAIN_WITHIN_S = 180.0
+"""Beyond the longest grace and the longest deadline of a ready check."""
 _LONGEST_LINE = 1 << 20
 _POLL_S = 0.05
 
@@ -114,9 +116,19 @@ def request_stop(state_dir: Path | StateDirectory, timeout_s: float = 90.0) -> b
     return True
 
 
-def request_restart(state_dir: Path | StateDirectory, name: str) -> bool:
-    """Stops one process by name and starts it again, without waiting until it is ready; False when none runs."""
-    return ask(state_dir, {"command": "restart", "name": name}, _RESTART_WITHIN_S) is not None
+def request_restart(state_dir: Path | StateDirectory, name: str, *, until_ready: bool = False) -> bool:
+    """Stops one process by name and starts it again; False when no supervisor runs.
+
+    Args:
+        state_dir: Of the installation.
+        name: Of the process.
+        until_ready: Wait until it is ready again.
+
+    Raises:
+        BackendError: There is no such process, or it does not become ready again.
+    """
+    request = {"command": "restart", "name": name, "until_ready": until_ready}
+    return ask(state_dir, request, _READY_AGAIN_WITHIN_S if until_ready else _RESTART_WITHIN_S) is not None
 
 
 def request_kill(state_dir: Path | StateDirectory, name: str, signal_name: str = "SIGKILL") -> bool:

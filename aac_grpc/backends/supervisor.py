@@ -146,16 +146,22 @@ class Supervisor:
             tasks[name] = asyncio.create_task(self._take_down(self._processes[name], dependents))
         await asyncio.gather(*tasks.values())
 
-    async def restart(self, name: str) -> None:
+    async def restart(self, name: str, *, until_ready: bool = False) -> None:
         """Stops a process and starts it again.
 
+        Args:
+            name: Of the process.
+            until_ready: Return once it is ready again.
+
         Raises:
-            BackendError: There is none of that name.
+            BackendError: There is none of that name; `ProcessFailed` where it does not become ready again.
         """
         process = self._named(name)
         if self._stop_requested.is_set():
             raise BackendError("the supervisor is stopping")
         await process.restart(self._hurry)
+        if until_ready:
+            await process.until_ready()
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
         """Sends a signal to a process, which is started again if it ends.
@@ -255,7 +261,7 @@ class Supervisor:
             case {"command": "stop"}:
                 self._stop_requested.set()
             case {"command": "restart", "name": str(name)}:
-                await self.restart(name)
+                await self.restart(name, until_ready=bool(request.get("until_ready")))
             case {"command": "kill", "name": str(name), "signal": str(number)} if number in signal.Signals.__members__:
                 self.kill(name, signal.Signals[number])
             case _:

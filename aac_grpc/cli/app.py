@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("up", "Start the platform: backends, services, flow."),
     "down": ("installation", "Stop what `aac up` started."),
     "status": ("installation", "What runs, and since when."),
+    "restart": ("restart", "Restart services, one instance after the other."),
     "doctor": ("installation", "What is wrong with this machine, and how to mend it."),
     "serve": ("serving", "Run the process of one service."),
     "login": ("login", "Sign in, and keep the session."),

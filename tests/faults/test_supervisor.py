@@ -315,6 +315,27 @@ def test_another_process_restarts_and_kills_by_name(state: StateDirectory, owner
         control.request_restart(state, "engine")
 
 
+async def test_a_restart_can_be_waited_for_until_the_process_is_ready_again(state: StateDirectory) -> None:
+    mark = state.path / "mark"
+    code = f"import pathlib, time; time.sleep(0.3); pathlib.Path({str(mark)!r}).write_text('x'); time.sleep(600)"
+
+    async def is_there() -> bool:
+        return mark.exists()
+
+    async with Supervisor(state, policy=QUICK) as supervisor:
+        await supervisor.start([program(state, "slow", code, ready=is_there)])
+        (pid,) = await asyncio.to_thread(pids_of, state)
+        mark.unlink()
+        assert await asyncio.to_thread(control.request_restart, state, "slow", until_ready=True)
+        assert mark.exists()
+        assert pid not in await asyncio.to_thread(pids_of, state)
+        spec = supervisor._processes["slow"].spec
+        mark.unlink()
+        object.__setattr__(spec, "argv", ("/nonexistent",))
+        with pytest.raises(BackendError, match="slow did not start"):
+            await asyncio.to_thread(control.request_restart, state, "slow", until_ready=True)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_everything(state: StateDirectory, owner: Owner, number: signal.Signals) -> None:
     supervisor = owner(SLEEPER)
