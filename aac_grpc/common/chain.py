@@ -24,7 +24,6 @@ from aac_grpc.common.interceptors.hooks import Interceptor, compose
 from aac_grpc.common.interceptors.metrics import Metrics
 from aac_grpc.common.interceptors.ratelimit import RateLimit
 from aac_grpc.common.interceptors.validate import Validation
-from aac_grpc.common.quota import LocalQuotas
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.servicer import Servicer
 
@@ -43,7 +42,7 @@ def inner_chain(
         Deadline(settings),
         Authentication(resources.verifier, resources.clock, schemes, resources.service),
         Authorization(),
-        RateLimit(settings, LocalQuotas(resources.clock)),
+        RateLimit(settings, resources.quotas),
         RequiredDependencies(resources.breakers, required),
         Validation(),
     ]

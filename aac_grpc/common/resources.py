@@ -14,6 +14,9 @@ from aac_grpc.common.channel import AUTH_SERVICE, Channels
 from aac_grpc.common.clock import Clock, SystemClock
 from aac_grpc.common.health import Health
 from aac_grpc.common.keys import RemoteKeys, fetch_from
+from aac_grpc.common.quota import LocalQuotas, Quotas
+from aac_grpc.common.revocation_watch import RevocationWatch
+from aac_grpc.common.revocations import Revocations
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.common.tasks import Tasks
 from aac_grpc.common.tokens import TokenVerifier
@@ -103,6 +106,18 @@ class Resources:
         cache = Cache(self.redis, prefix=self.service, breaker=self.breakers.get("redis"))
         self._own("", cache.open, cache.close, None)
         return cache
+
+    @cached_property
+    def quotas(self) -> Quotas:
+        """Callers' budgets: in Redis, shared by all instances, or in this process where there are none to share."""
+        if self.settings.quota_store == "local" or not self.settings.rate_limits:
+            return LocalQuotas(self.clock)
+        from aac_grpc.common.quota.leased import LeasedQuotas
+        from aac_grpc.common.quota.store import BucketStore
+
+        quotas = LeasedQuotas(BucketStore(self.redis), self.breakers.get("redis"), self.clock)
+        self.tasks.spawn(quotas.run, name="quotas")
+        return quotas
 
     @cached_property
     def events(self) -> "EventPublisher":

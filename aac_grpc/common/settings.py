@@ -172,6 +172,10 @@ class ServiceSettings(BaseSettings):
         """Laptop defaults are refused."""
         return self.environment == "production"
 
+    quota_store: Literal["redis", "local"] = Field(
+        default="redis",
+        description="Where budgets are kept: `redis`, one budget for all instances; `local`, one in each process.",
+    )
     @property
     def reflection_enabled(self) -> bool:
         """gRPC reflection is served."""

@@ -32,21 +32,38 @@ class RateLimit(Interceptor):
         """Knows the method's class; calls inside the mesh are counted by the metrics, never refused."""
         if policy.rate_class == UNLIMITED_CLASS:
             return None
-        budgets = {plan: classes.get(policy.rate_class) for plan, classes in self._budgets.items()}
+        # Where nobody has signed in, each method has a budget of its own: whoever guesses API keys from an address does
+        # not keep others from signing in there.
+        name = policy.rate_class if policy.authenticated else f"{policy.rate_class}:{policy.name}"
+        budgets = {
+            plan: (f"{plan}:{name}", classes[policy.rate_class])
+            for plan, classes in self._budgets.items()
+            if policy.rate_class in classes
+        }
         charged = ItemRateLimit if policy.cost_field or policy.client_streaming else MethodRateLimit
-        return charged(policy, self._quotas, budgets, self._default_plan)
+        return charged(
+            policy, self._quotas, {plan: budgets.get(plan) for plan in self._budgets}, budgets.get(self._default_plan)
+        )
+
+
+PlanBudget = tuple[str, Budget]
+"""Name of a budget within those of a caller, and its size."""
 
 
 class MethodRateLimit(Interceptor):
     """Charges the calls of one method."""
 
     def __init__(
-        self, policy: MethodPolicy, quotas: Quotas, budgets: Mapping[str, Budget | None], default_plan: str
+        self,
+        policy: MethodPolicy,
+        quotas: Quotas,
+        budgets: Mapping[str, PlanBudget | None],
+        default: PlanBudget | None,
     ) -> None:
         self._policy = policy
         self._quotas = quotas
         self._budgets = budgets
-        self._default = budgets.get(default_plan)
+        self._default = default
         self._refused = metrics.RATE_LIMITED.labels(policy.rate_class)
 
     def on_start(self, call: Call) -> Wait:
@@ -55,10 +72,11 @@ class MethodRateLimit(Interceptor):
 
     def _charge(self, call: Call, cost: int) -> Wait:
         principal = call.principal
-        budget = self._budgets.get(principal.plan, self._default)
-        if budget is None or principal.is_service or call.forwarded or cost == 0:
+        found = self._budgets.get(principal.plan, self._default)
+        if found is None or principal.is_service or call.forwarded or cost == 0:
             return None
-        grant = self._quotas.take(f"{principal.kind}:{principal.subject}:{self._policy.rate_class}", budget, cost)
+        name, budget = found
+        grant = self._quotas.take(f"{principal.kind}:{principal.subject}:{name}", budget, cost)
         if not isinstance(grant, Grant):
             return self._wait(call, budget, grant)
         self._settle(call, budget, grant)
