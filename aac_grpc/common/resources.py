@@ -15,8 +15,6 @@ from aac_grpc.common.clock import Clock, SystemClock
 from aac_grpc.common.health import Health
 from aac_grpc.common.keys import RemoteKeys, fetch_from
 from aac_grpc.common.quota import LocalQuotas, Quotas
-from aac_grpc.common.revocation_watch import RevocationWatch
-from aac_grpc.common.revocations import Revocations
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.common.tasks import Tasks
 from aac_grpc.common.tokens import TokenVerifier
