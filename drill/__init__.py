@@ -1,0 +1,1 @@
+"""Drills: what breaks in a running platform is broken on purpose, while clients call it."""

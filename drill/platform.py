@@ -1,0 +1,147 @@
+"""The platform that is drilled: one of its own, with several instances of each service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
+
+import psycopg
+from aac.trading.v1.venue_pb2 import CreateVenueRequest
+from aac.type.v1.market_pb2 import INSTRUMENT_KIND_VENUE, Instrument
+
+from aac_grpc.backends.control import read_status
+from aac_grpc.backends.ports import port_of
+from aac_grpc.backends.spec import ProcessStatus
+from aac_grpc.client import AsyncClient
+from aac_grpc.feeds.runner import FEED, venue_service
+from aac_grpc.platform.composition import ADMIN, GATEWAY, TRADING, Platform
+from aac_grpc.platform.replicas import parse_replicas
+from bench.installation import Installation, new_installation
+from bench.machine import ROOT
+from drill.load import Trader
+
+SYMBOL = "DRILL"
+CASH = 1_000_000
+RESTART_WITHIN_S = 180.0
+
+
+class DrillPlatform:
+    """A running platform, its venue for the drill, and who trades there.
+
+    Attributes:
+        venue: An isolated venue with the instrument `SYMBOL`.
+    """
+
+    def __init__(self, installation: Installation, replicas: int) -> None:
+        self.venue = f"drill-{secrets.token_hex(4)}"
+        self._installation = installation
+        self._platform: Platform = replace(installation.platform, replicas=parse_replicas([str(replicas)]))
+
+    def client(self, username: str, password: str, timeout_s: float) -> AsyncClient:
+        """A client that knows every gateway."""
+        return AsyncClient(self._platform.addresses(GATEWAY), username=username, password=password, timeout=timeout_s)
+
+    async def open_venue(self) -> None:
+        """Makes the drill's venue."""
+        instrument = Instrument(
+            symbol=SYMBOL,
+            name="An instrument to drill with",
+            kind=INSTRUMENT_KIND_VENUE,
+            currency="USD",
+            tick_size="0.01",
+            lot_size="1",
+            min_quantity="1",
+            max_quantity="1000000",
+        )
+        async with venue_service(self._installation.mesh_settings(FEED)) as venues:
+            await venues.CreateVenue(CreateVenueRequest(venue=self.venue, instruments=[instrument]))
+
+    async def traders(self, stack: AsyncExitStack, count: int, timeout_s: float) -> list[Trader]:
+        """Users with an account each; their clients close with the stack."""
+        names = [f"drill{secrets.token_hex(3)}" for _ in range(count)]
+        passwords = [secrets.token_urlsafe(16) for _ in names]
+        admin_password = self._platform.password(ADMIN)
+        async with self.client(ADMIN, admin_password, timeout_s) as admin:
+            for name, password in zip(names, passwords, strict=True):
+                await admin.create_account(name)
+                await admin.create_user(name, password, "trader", accounts=[name])
+        # A token names the accounts that there were when it was issued.
+        async with self.client(ADMIN, admin_password, timeout_s) as admin:
+            for name in names:
+                await admin.open_account(name, CASH, "USD", allow_short=True, venue=self.venue)
+        return [
+            Trader(await stack.enter_async_context(self.client(name, password, timeout_s)), name)
+            for name, password in zip(names, passwords, strict=True)
+        ]
+
+    def process(self, name: str) -> ProcessStatus:
+        """What the supervisor knows of a process.
+
+        Raises:
+            RuntimeError: Nothing runs.
+            StopIteration: There is no such process.
+        """
+        status = read_status(self._platform.state)
+        if status is None:
+            raise RuntimeError("the platform has ended")
+        return next(one for one in status.processes if one.name == name)
+
+    async def writer(self) -> str:
+        """The process of the engine that writes the drill's venue."""
+        url = (
+            f"postgresql://aac:{self._platform.state.secret('postgres_password')}"
+            f"@127.0.0.1:{port_of('postgres', self._platform.port_offset)}/aac"
+        )
+        async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+            found = await connection.execute(
+                """select address from trading_engine.engines
+                join trading_engine.leases on holder = instance
+                join trading_engine.venues using (venue_id) where venue = %s""",
+                (self.venue,),
+            )
+            row = await found.fetchone()
+        if row is None:
+            raise RuntimeError(f"nobody writes venue {self.venue}")
+        return next(
+            one.name
+            for one in self._platform.instances(TRADING)
+            if self._platform.address(TRADING, one.number) == row[0]
+        )
+
+    async def command(self, *arguments: str) -> None:
+        """Runs a command of the platform, such as `aac restart kafka`.
+
+        Raises:
+            RuntimeError: It failed.
+        """
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "aac_grpc.cli", *arguments),
+            env={**os.environ, "AAC_STATE_DIR": str(self._platform.state.path)},
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(RESTART_WITHIN_S):
+                output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            raise RuntimeError(f"aac {' '.join(arguments)} failed: {output.decode()[-500:]}")
+
+
+@asynccontextmanager
+async def drill_platform(replicas: int) -> AsyncIterator[DrillPlatform]:
+    """Starts a platform with a venue for the drill; it ends with the block."""
+    async with new_installation() as installation:
+        await installation.up("--no-flow", "--replicas", str(replicas))
+        platform = DrillPlatform(installation, replicas)
+        await platform.open_venue()
+        yield platform
