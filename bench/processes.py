@@ -49,6 +49,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+async def await_port(port: int, within: float) -> None:
+    """Waits until somebody listens on a port of the loopback interface.
+
+    Raises:
+        TimeoutError: Nobody does.
+    """
+    async with asyncio.timeout(within):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+            else:
+                writer.close()
+                return
+
+
 @asynccontextmanager
 async def program(
     *arguments: str, environment: Mapping[str, str], core: int | None = None

@@ -13,6 +13,8 @@ from rich.table import Table
 from bench.machine import ROOT, Machine
 
 RESULTS = ROOT / "bench" / "results"
+WIDE = 120
+"""Columns of a terminal that has room for everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,18 +89,26 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"commit {machine.commit or 'unknown'}, load {machine.load[0]}, {machine.measured_at}")
     if report.quick:
         console.print("Quick run: the figures show that the benches work, and little else.", style="yellow")
-    table = Table("name", "value", "unit", "baseline", "ratio", "quartiles", "goal")
+    table = Table("name", "value", "unit", "baseline", "ratio", "quartiles", "goal", show_lines=False)
     table.columns[0].no_wrap = True
     for column in (1, 3, 4, 5, 6):
         table.columns[column].justify = "right"
+        table.columns[column].no_wrap = True
     styles = {True: "green", False: "red", None: ""}
     for row in report.rows:
-        spread = " to ".join(map(figure, row.quartiles or ()))
-        figures = (figure(row.baseline), figure(row.ratio), spread, row.goal)
+        figures = (figure(row.baseline), figure(row.ratio), spread(row), row.goal)
         table.add_row(row.name, figure(row.value), row.unit, *figures, style=styles[row.met])
+    if console.width < WIDE:
+        del table.columns[5]  # they stand in the lines below as well
     console.print(table)
     for row in report.rows:
-        console.print(f"{row.name}: {row.detail}", style="dim")
+        quartiles = f" (quartiles {spread(row)})" if row.quartiles else ""
+        console.print(f"{row.name}{quartiles}: {row.detail}", style="dim")
+
+
+def spread(row: Row) -> str:
+    """A row's quartiles, in words."""
+    return " to ".join(map(figure, row.quartiles or ()))
 
 
 def figure(value: float | None) -> str:
