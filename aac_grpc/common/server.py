@@ -21,7 +21,6 @@ from aac_grpc.common.health import HealthServicer
 from aac_grpc.common.interceptors.adapter import Serving
 from aac_grpc.common.interceptors.auth import CredentialScheme
 from aac_grpc.common.interceptors.drain import OpenStreams
-from aac_grpc.common.interceptors.shed import LoadShedding
 from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
 from aac_grpc.common.reflection import reflection_handlers
 from aac_grpc.common.registration import Registration
@@ -61,9 +60,8 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", settings.transport_limit_bytes),
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
-        ("grpc.http2.ping_timeout_ms", 10_000),  # what ends a silent connection; gRPC's default is a minute
-        # By default a client that pings more often than each five minutes is sent away. Ours ping every two seconds.
-        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
+        # By default a client that pings more often than each five minutes is sent away.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # From the thousandth call on that waits for the event loop, gRPC ends some as CANCELLED, without details: then
         # a burst looks to its callers as if they had called it off themselves.
@@ -135,23 +133,19 @@ class Server:
         self._started.push_async_callback(self._admin.stop)
         self._started.push_async_callback(resources.close)
         self._started.push_async_callback(resources.tasks.stop)
-        if service.name != REGISTRY:
-            resources.tasks.spawn(resources.channels.follow, name="endpoints")
         await self._migrate()
         built = service.build(resources)
         self.servicers = list(await built if inspect.isawaitable(built) else built)
         await resources.open()
-        shedding = LoadShedding(settings)
-        handlers = self._handlers(shedding)
+        handlers = self._handlers()
         for servicer in self.servicers:
             self._started.push_async_callback(servicer.stop)
             await servicer.start()
-        await self._listen(handlers, shedding)
-        resources.address = settings.advertised_address or self.address
+        await self._listen(handlers)
         self._started.push_async_callback(self._drain)
         resources.health.set_serving(True, "", *handlers.services)
         resources.tasks.spawn(resources.health.keep_checking, name="checks")
-        if settings.registry_address:
+        if service.name != REGISTRY and settings.registry_address:
             registration = Registration(resources, settings.advertised_address or self.address, self.admin_address)
             resources.tasks.spawn(registration.keep, name="registration")
             self._started.push_async_callback(registration.leave)
@@ -165,12 +159,11 @@ class Server:
             await self.resources.open()
             await migrate(database, self.service.migrations)
 
-    def _handlers(self, shedding: LoadShedding) -> Handlers:
+    def _handlers(self) -> Handlers:
         """Adapts every method. A method without a policy ends the start here."""
         serving = Serving(Expiry(), self._streams, self.settings.max_message_bytes)
-        schemes = self.service.credentials(self.resources)
-        chain = Chain(self.resources, serving, shedding, self.service.requires, schemes)
-        handlers = Handlers(shedding)
+        chain = Chain(self.resources, serving, self.service.requires, self.service.credentials(self.resources))
+        handlers = Handlers()
         for servicer in (*self.servicers, HealthServicer(self.resources.health)):
             for path, handler in handlers_of(servicer).items():
                 handlers.add(path, chain.serve(path, handler))
@@ -181,14 +174,12 @@ class Server:
                 handlers.add(path, chain.serve(path, handler))
         return handlers
 
-    async def _listen(self, handlers: Handlers, shedding: LoadShedding) -> None:
+    async def _listen(self, handlers: Handlers) -> None:
         settings = self.settings
         server = grpc.aio.server(options=server_options(settings))
         server.add_generic_rpc_handlers((handlers,))
         port = GRPC_PORTS.get(self.service.name, 0) if settings.grpc_port is None else settings.grpc_port
         self.address = f"{settings.grpc_host}:{server.add_insecure_port(f'{settings.grpc_host}:{port}')}"
-        shedding.begin(server)
-        self._started.push_async_callback(shedding.close)
         await server.start()
 
         async def stop() -> None:
