@@ -233,6 +233,19 @@ class Draining(Unavailable):
     default_message = "this instance is shutting down; connect again"
 
 
+class NotWriter(Unavailable):
+    """The instance does not write the venue, and who does could not be reached in time."""
+
+    reason = "NOT_WRITER"
+
+    def __init__(self, venue: str, *, retry_after: float | None = None) -> None:
+        super().__init__(
+            f"venue {venue!r} is written by another instance; try again",
+            metadata={"venue": venue},
+            retry_after=retry_after,
+        )
+
+
 class UnknownOutcome(Unavailable):
     """It is not known whether the change was made. A retry with the same client key is safe and tells."""
 

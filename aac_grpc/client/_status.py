@@ -37,6 +37,7 @@ _BY_REASON = {
     "OVERLOADED": _errors.Overloaded,
     "DEPENDENCY_UNAVAILABLE": _errors.DependencyUnavailable,
     "DRAINING": _errors.Draining,
+    "NOT_WRITER": _errors.NotWriter,
     "UNKNOWN_OUTCOME": _errors.UnknownOutcome,
     "DEADLINE_EXCEEDED": _errors.DeadlineExceeded,
     "UNKNOWN_METHOD": _errors.UnknownMethod,

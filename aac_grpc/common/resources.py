@@ -47,6 +47,7 @@ class Resources:
         breakers: One for each dependency; those that the service requires refuse calls at once while they are open.
         channels: Stubs of other services.
         tasks: Owns background tasks.
+        address: host:port that others reach this instance at; empty until it listens.
     """
 
     def __init__(self, service: str, settings: ServiceSettings, required: Sequence[str] = ()) -> None:
@@ -57,6 +58,7 @@ class Resources:
         self.breakers = Breakers(on_change=_show_breaker)
         self.channels = Channels(service, settings, self.clock, self.breakers)
         self.tasks = Tasks()
+        self.address = ""
         self._required = frozenset(required)
         self._unopened: list[Open] = []
         self._opened: list[Close] = [self.channels.close]

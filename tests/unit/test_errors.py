@@ -47,6 +47,7 @@ EXAMPLES: list[AacError] = [
     errors.Overloaded(),
     DependencyUnavailable("postgresql", retry_after=1.5),
     Draining(),
+    errors.NotWriter("main", retry_after=0.5),
     errors.UnknownOutcome(),
     errors.DeadlineExceeded(),
     errors.UnknownMethod("/x/Y"),

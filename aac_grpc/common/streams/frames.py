@@ -13,6 +13,7 @@ from aac_grpc.common.encoded import Encoded
 from aac_grpc.common.types import to_timestamp
 
 HEADER_FIELD = 1
+_HEADER_TAG = bytes([HEADER_FIELD << 3 | 2])
 MAX_FRAME_BYTES = 256 * 1024
 """Entries of one frame, unless a single one is larger."""
 MAX_FRAME_ITEMS = 2000
@@ -45,6 +46,19 @@ def frame(field_number: int, message: bytes) -> bytes:
 def encode(header: StreamHeader, entries: Iterable[bytes] = (), items: int = 0) -> Encoded:
     """Makes a response of a header and framed entries."""
     return Encoded(frame(HEADER_FIELD, header.SerializeToString()) + b"".join(entries), items)
+
+
+def header_of(data: bytes) -> StreamHeader:
+    """The header that the bytes of a streamed response begin with; an empty one where they begin otherwise."""
+    if not data.startswith(_HEADER_TAG):
+        return StreamHeader()
+    length = shift = 0
+    for at in range(1, len(data)):
+        length |= (data[at] & 0x7F) << shift
+        shift += 7
+        if data[at] < 0x80:
+            return StreamHeader.FromString(data[at + 1 : at + 1 + length])
+    return StreamHeader()
 
 
 def now_header(kind: "FrameKind.ValueType") -> StreamHeader:

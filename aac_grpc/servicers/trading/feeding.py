@@ -1,13 +1,11 @@
 """One feeder's stream: rows go to the writer in chunks while earlier ones are being committed."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import cast
 
 from aac.trading.v1 import venue_pb2 as pb
 from aac.type.v1.stream_pb2 import (
-    FRAME_KIND_DRAINING,
     FRAME_KIND_ITEM_STATUS,
     FRAME_KIND_UPDATE,
     FrameKind,
@@ -30,6 +28,27 @@ Outcome = Pending | Exception | None
 """What answers a message: its last chunk, or why the message or the stream failed; None at the end of the stream."""
 
 
+async def until(drained: asyncio.Event, messages: AsyncIterator[pb.FeedRequest]) -> AsyncIterator[pb.FeedRequest]:
+    """Yields a feeder's messages until it ends, or this instance is to take no more."""
+    draining = asyncio.create_task(drained.wait())
+    try:
+        while (message := await _next(messages, draining)) is not None:
+            yield message
+    finally:
+        draining.cancel()
+
+
+async def _next(messages: AsyncIterator[pb.FeedRequest], drained: "asyncio.Task[bool]") -> pb.FeedRequest | None:
+    coming = asyncio.ensure_future(anext(messages, None))
+    try:
+        await asyncio.wait({coming, drained}, return_when=asyncio.FIRST_COMPLETED)
+        return coming.result() if coming.done() else None
+    finally:
+        # Also where the stream ends meanwhile: nobody else would hear what becomes of it.
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
 class FeedSession:
     """One feeder's run on one venue. Each message is answered once it is committed, in order."""
 
@@ -45,34 +64,26 @@ class FeedSession:
         self._outcomes: asyncio.Queue[Outcome] = asyncio.Queue(MESSAGES_UNDERWAY)
         self._chunks = asyncio.Semaphore(CHUNKS_UNDERWAY)
         self._sent: Pending | None = None
-        self._draining = asyncio.Event()
 
-    def drain(self) -> None:
-        """Reads no more messages; those that were read are answered, then the stream says goodbye."""
-        self._draining.set()
-
-    @asynccontextmanager
-    async def reading(self, opening: pb.FeedOpen, messages: AsyncIterator[pb.FeedRequest]) -> AsyncIterator[None]:
-        """Reads the feeder's messages while the block runs.
+    async def run(
+        self, opening: pb.FeedOpen, messages: AsyncIterator[pb.FeedRequest]
+    ) -> AsyncGenerator[pb.FeedResponse, None]:
+        """Answers the opening and the messages, in order, until they end.
 
         Raises:
-            AacError: The run can't be opened.
+            AacError: Rows could not be committed; the feeder goes on from the last row that was answered.
         """
         request = OpenFeed(opening, self._venue.row.name)
         self._outcomes.put_nowait(self._venue.writer.enqueue(request))
         reader = asyncio.create_task(self._read(opening.run_id, messages))
         try:
-            yield
+            async for response in self._responses():
+                yield response
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
-    async def responses(self) -> AsyncIterator[pb.FeedResponse]:
-        """Answers the messages, in order, until the feeder ends or this instance stops to take rows.
-
-        Raises:
-            AacError: Rows could not be committed; the feeder goes on from the last row that was answered.
-        """
+    async def _responses(self) -> AsyncIterator[pb.FeedResponse]:
         while (outcome := await self._outcomes.get()) is not None:
             if isinstance(outcome, InvalidField):
                 yield pb.FeedResponse(header=self._refusal(outcome))
@@ -81,34 +92,15 @@ class FeedSession:
             else:
                 run = cast(pb.FeedRun, await outcome.wait())
                 yield pb.FeedResponse(header=self._header(FRAME_KIND_UPDATE), run=run)
-        if self._draining.is_set():
-            yield pb.FeedResponse(header=self._header(FRAME_KIND_DRAINING))
 
     async def _read(self, run_id: str, messages: AsyncIterator[pb.FeedRequest]) -> None:
         try:
-            drained = asyncio.create_task(self._draining.wait())
-            try:
-                while (message := await self._next(messages, drained)) is not None:
-                    await self._outcomes.put(await self._take(run_id, message))
-            finally:
-                drained.cancel()
+            async for message in messages:
+                await self._outcomes.put(await self._take(run_id, message))
         except Exception as error:
             await self._outcomes.put(error)
         else:
             await self._outcomes.put(None)
-
-    async def _next(
-        self, messages: AsyncIterator[pb.FeedRequest], drained: "asyncio.Task[bool]"
-    ) -> pb.FeedRequest | None:
-        """Returns the feeder's next message; None at its end, or when this instance stops."""
-        coming = asyncio.ensure_future(anext(messages, None))
-        try:
-            await asyncio.wait({coming, drained}, return_when=asyncio.FIRST_COMPLETED)
-            return coming.result() if coming.done() else None
-        finally:
-            # Also where the stream ends meanwhile: nobody else would hear what becomes of it.
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
 
     async def _take(self, run_id: str, message: pb.FeedRequest) -> Outcome:
         """Sends a message's rows to the writer; returns what will answer it. A bad row refuses the message whole."""

@@ -1,6 +1,7 @@
 """A venue's journal in PostgreSQL: one transaction a batch, and what is read back from it."""
 
 import json
+import time
 from collections.abc import Sequence
 from enum import Enum
 from functools import cache
@@ -111,13 +112,15 @@ class Journal:
             "events": batch.events,
             "chain": batch.live.chain,
         }
+        began = time.monotonic()
         records = {table: json.dumps(rows) for table, rows in batch.records().items() if rows}
         async with self._database.transaction(pipeline=True, timeout=self._timeout_s) as tx:
             cursor = await tx.execute(_commit(tuple(records)).encode(), named | records)
             fence = await cursor.fetchone()
             if fence is None or not fence["held"]:
-                raise LeaseLost
+                raise LeaseLost(batch.live.name)
             self._failpoint.reach(BEFORE_COMMIT)
+        self._lease.sure_until = began + self._duration_s
 
     async def outcome(self, batch: Batch, timeout_s: float) -> Outcome:
         """Tells whether a batch is committed. Waits for a transaction of it that may still be under way.

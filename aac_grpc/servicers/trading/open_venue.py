@@ -1,6 +1,7 @@
 """A venue that this instance writes: its memory, journal, writer, streams and relay, from lease to release."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -27,6 +28,9 @@ from aac_grpc.servicers.trading.venue_table import VenueRow
 from aac_grpc.servicers.trading.writer import VenueWriter
 
 _log = structlog.get_logger(__name__)
+
+FINISH_S = 2.0
+"""How long a batch under way may take to end before it is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,13 @@ class OpenVenue:
     def closed(self) -> bool:
         """This instance does not write it any more."""
         return self.writer.closed
+
+    async def finish(self, reason: AacError) -> None:
+        """Takes no more requests and lets the batch under way end, so that what is saved then is all that there is."""
+        self.writer.finish(reason)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FINISH_S):
+                await self._tasks[0].wait()
 
     async def close(self, reason: AacError) -> None:
         """Ends the writer and the relay, and tells all who wait."""

@@ -1,6 +1,7 @@
 """Order entry, and what orders lead to."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from aac.trading.v1 import trading_pb2 as pb
@@ -9,13 +10,14 @@ from aac.trading.v1.trading_pb2_grpc import TradingServiceServicer
 from aac_grpc.client.errors import NotFound
 from aac_grpc.common.call import ALL_ACCOUNTS, current_call
 from aac_grpc.common.paging import Page
+from aac_grpc.common.peers import Peers
 from aac_grpc.common.servicer import Servicer
-from aac_grpc.common.streams import position
 from aac_grpc.common.types import venue_of
-from aac_grpc.servicers.trading.exchange import Exchange
+from aac_grpc.servicers.trading.following import FollowedOrders, Following
 from aac_grpc.servicers.trading.live import OrderReference
 from aac_grpc.servicers.trading.order_requests import Amend, Cancel, Place
 from aac_grpc.servicers.trading.repository import Repository
+from aac_grpc.servicers.trading.routing import Router
 from aac_grpc.servicers.trading.rows import ExecutionRow, OrderRow
 from aac_grpc.servicers.trading.venue_requests import OpenAccount
 from aac_grpc.servicers.trading.venue_table import VenueRow, VenueTable
@@ -27,41 +29,34 @@ OPERATOR_SCOPE = "events:read"
 class TradingServicer(Servicer, TradingServiceServicer):
     """Orders, executions, accounts and positions."""
 
-    def __init__(self, exchange: Exchange, table: VenueTable, repository: Repository) -> None:
-        self._exchange = exchange
+    def __init__(self, router: Router, peers: Peers, table: VenueTable, repository: Repository) -> None:
+        self._router = router
+        self._peers = peers
         self._table = table
         self._repository = repository
 
     async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:
         _fill_in(request)
-        venue = await self._exchange.venue(request.venue)
-        return await venue.writer.submit(Place(request))
+        return await self._router.ask(request.venue, request, lambda venue: venue.writer.submit(Place(request)))
 
     async def AmendOrder(self, request: pb.AmendOrderRequest, context: Any) -> pb.AmendOrderResponse:
         _fill_in(request)
-        venue = await self._exchange.venue(request.venue)
-        return await venue.writer.submit(Amend(request))
+        return await self._router.ask(request.venue, request, lambda venue: venue.writer.submit(Amend(request)))
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
         _fill_in(request)
-        venue = await self._exchange.venue(request.venue)
-        return await venue.writer.submit(Cancel(request))
+        return await self._router.ask(request.venue, request, lambda venue: venue.writer.submit(Cancel(request)))
 
     async def OpenAccount(self, request: pb.OpenAccountRequest, context: Any) -> pb.OpenAccountResponse:
         _fill_in(request)
-        opening = OpenAccount(request)
-        venue = await self._exchange.venue(request.venue)
-        return await venue.writer.submit(opening)
+        OpenAccount(request)
+        return await self._router.ask(request.venue, request, lambda venue: venue.writer.submit(OpenAccount(request)))
 
     async def WatchOrders(self, request: pb.WatchOrdersRequest, context: Any) -> AsyncIterator[Any]:
         _fill_in(request)
-        venue = await self._exchange.venue(request.venue)
-        resume = position(request.resume) if request.HasField("resume") else None
-        topic = await venue.streams.orders(request.account_id, venue.writer)
-        with venue.streams.session() as session:
-            current_call().on_drain(session.drain)
-            session.subscribe(topic, resume)
-            async for encoded in session.frames():
+        following = Following(self._router, self._peers, FollowedOrders(request))
+        async with aclosing(following.frames()) as frames:
+            async for encoded in frames:
                 yield encoded
 
     async def GetOrder(self, request: pb.GetOrderRequest, context: Any) -> pb.GetOrderResponse:

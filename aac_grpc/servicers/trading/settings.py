@@ -12,6 +12,11 @@ class TradingSettings(ServiceSettings):
     lease_s: float = Field(
         default=2.0, gt=0.2, le=60, description="How long an instance may write a venue without renewing that right."
     )
+    writer_wait_s: float = Field(
+        default=8.0,
+        gt=0,
+        description="How long a call waits, within its deadline, for the venue's writer while that changes.",
+    )
     batch_orders: int = Field(default=512, gt=0, description="Most requests that share one transaction of a venue.")
     feed_chunk_rows: int = Field(
         default=500, gt=0, le=5000, description="Rows of a feed in one transaction: what an order may have to wait for."

@@ -89,7 +89,7 @@ class Settlement:
                 return True
             tell(DependencyUnavailable("postgresql"))
             if outcome is Outcome.LOST:
-                raise LeaseLost
+                raise LeaseLost(batch.live.name)
             return False
 
     async def start_over(self) -> None:

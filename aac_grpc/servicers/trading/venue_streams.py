@@ -52,7 +52,7 @@ class VenueStreams:
 
     @contextmanager
     def session(self) -> Iterator[StreamSession]:
-        """Opens one outgoing stream, which says goodbye when this instance writes the venue no more."""
+        """Opens one outgoing stream, which ends when this instance writes the venue no more."""
         session = StreamSession()
         self._sessions.add(session)
         try:
@@ -61,9 +61,9 @@ class VenueStreams:
             self._sessions.discard(session)
 
     def close(self) -> None:
-        """Tells all who follow to connect again."""
-        for session in self._sessions:
-            session.drain()
+        """Ends all streams: those who follow go on at the venue's next writer."""
+        for session in tuple(self._sessions):
+            session.close()
 
     def publish(self, batch: Batch) -> None:
         """Sends what a committed batch did to those who follow."""

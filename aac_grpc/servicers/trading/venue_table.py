@@ -36,6 +36,28 @@ class VenueRow:
     created_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A venue and its lease, as the database has it."""
+
+    venue: VenueRow
+    epoch: int
+    """Counts who wrote it."""
+    holder: str
+    """Who has the lease, or had it last."""
+    address: str
+    """Where the holder is reached; empty where it does not say."""
+    left_s: float
+    """Seconds until the lease ends; 0 where it is free."""
+    lapses: bool
+    """It ends, or has ended, by time, and not because it was given up."""
+
+    @property
+    def free(self) -> bool:
+        """Any engine may take it."""
+        return self.left_s <= 0
+
+
 class VenueTable:
     """The rows of `venues`."""
 
@@ -74,13 +96,24 @@ class VenueTable:
             " where deleted_at is null order by venue"
         )
 
-    async def unwritten(self) -> Sequence[str]:
-        """Returns the venues whose lease is free."""
+    async def holders(self, name: str | None = None) -> Sequence[Held]:
+        """Returns who may write the venues.
+
+        Args:
+            name: Only this venue; None for all.
+        """
         rows = await self._database.fetch_all(
-            """select venue from venues join leases using (venue_id)
-            where deleted_at is null and expires_at < clock_timestamp() order by venue_id"""
+            """select venues.*, leases.epoch as lease_epoch, holder, coalesce(address, '') as address,
+                isfinite(leases.expires_at) as lapses,
+                extract(epoch from greatest(leases.expires_at, clock_timestamp()) - clock_timestamp())::float8 as left_s
+            from venues join leases using (venue_id) left join engines on instance = holder
+            where deleted_at is null and (%(name)s::text is null or venue = %(name)s) order by venue_id""",
+            {"name": name},
         )
-        return [row["venue"] for row in rows]
+        return [
+            Held(_row(row), row["lease_epoch"], row["holder"], row["address"], row["left_s"], row["lapses"])
+            for row in rows
+        ]
 
     async def delete(self, venue_id: int, lease_epoch: int) -> bool:
         """Ends a venue that this instance writes: its name is free, its lease is void, its rows are purged later."""

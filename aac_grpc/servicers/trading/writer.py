@@ -84,10 +84,17 @@ class VenueWriter:
             if self._busy:
                 self._memory.doubt()
             failures = [result for result in results if isinstance(result, Exception)]
-            self.close(next((failure for failure in failures if isinstance(failure, AacError)), UnknownOutcome()))
+            known = next((failure for failure in failures if isinstance(failure, AacError)), self._closed)
+            self.close(known or UnknownOutcome())
         for failure in failures:
             if not isinstance(failure, AacError):
                 raise failure
+
+    def finish(self, reason: Exception) -> None:
+        """Takes no more requests; `run` returns after the batch under way, and tells all who wait then."""
+        if self._closed is None:
+            self._closed = reason
+        self._work.set()
 
     def close(self, reason: Exception) -> None:
         """Takes no more requests, and tells all who wait."""
@@ -157,6 +164,8 @@ class VenueWriter:
         while True:
             await self._work.wait()
             await self._memory.trusted()
+            if self._closed is not None:
+                return
             taken = self._orders.pop(self._settings.batch_orders) + self._feed.pop(self._settings.feed_chunk_rows)
             if not self._orders and not self._feed:
                 self._work.clear()

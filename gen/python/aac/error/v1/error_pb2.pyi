@@ -74,6 +74,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The service is shutting down; another instance will answer."""
     ERROR_REASON_UNKNOWN_METHOD: _ErrorReason.ValueType  # 25
     """There is no such method."""
+    ERROR_REASON_NOT_WRITER: _ErrorReason.ValueType  # 27
+    """The instance does not write the venue, and who does could not be reached in time; a retry is safe."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason, without its prefix, stands in ErrorInfo.reason."""
@@ -130,4 +132,6 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 24
 """The service is shutting down; another instance will answer."""
 ERROR_REASON_UNKNOWN_METHOD: ErrorReason.ValueType  # 25
 """There is no such method."""
+ERROR_REASON_NOT_WRITER: ErrorReason.ValueType  # 27
+"""The instance does not write the venue, and who does could not be reached in time; a retry is safe."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
