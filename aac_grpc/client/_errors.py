@@ -29,6 +29,7 @@ class AacError(Exception):
         metadata: Facts about the reason, such as the limit and the actual value.
         violations: Every field that breaks a rule (INVALID_ARGUMENT).
         retry_after: Seconds to wait before a retry; None where the server did not say.
+        final: The server said that no retry is wanted, whatever the code.
         request_id: Finds the call in the logs; empty until the call was made.
     """
 
@@ -46,6 +47,7 @@ class AacError(Exception):
         violations: Iterable[FieldViolation] = (),
         retry_after: float | None = None,
         request_id: str = "",
+        final: bool = False,
     ) -> None:
         self.message = message or self.default_message
         super().__init__(self.message)
@@ -57,6 +59,7 @@ class AacError(Exception):
         self.violations = tuple(violations)
         self.retry_after = retry_after
         self.request_id = request_id
+        self.final = final
 
     def __str__(self) -> str:
         fields = "".join(f"; {violation.field}: {violation.description}" for violation in self.violations)

@@ -18,6 +18,7 @@ from aac_grpc.client._errors import AacError, FieldViolation
 DOMAIN = "aac"
 DETAILS_KEY = "grpc-status-details-bin"
 REQUEST_ID_KEY = "x-request-id"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 MAX_MESSAGE_CHARS = 512
 MAX_FACT_CHARS = 128
@@ -123,10 +124,21 @@ def from_status(status: status_pb2.Status, request_id: str = "") -> AacError:
 def from_rpc_error(error: grpc.RpcError) -> AacError:
     """The error that a failed call speaks of, with its details where the server sent some.
 
-    Takes the errors of both kinds of channel, sync and aio.
+    Takes the errors of both kinds of channel, sync and aio. A pushback (gRFC A6) is the server's word on retries, be it
+    in gRPC's own trailer.
     """
-    code, message = error.code(), error.details() or ""
     metadata: dict[str, str | bytes] = dict(cast(Iterable[tuple[str, str | bytes]], error.trailing_metadata() or ()))
+    told = _from_trailers(error.code(), error.details() or "", metadata)
+    if (pushback := metadata.get(PUSHBACK_KEY)) is not None:
+        milliseconds = str(pushback)
+        if milliseconds.isdecimal():
+            told.retry_after = int(milliseconds) / 1000
+        else:  # gRPC takes what is no number for a refusal, too
+            told.final = True
+    return told
+
+
+def _from_trailers(code: grpc.StatusCode, message: str, metadata: Mapping[str, str | bytes]) -> AacError:
     request_id = str(metadata.get(REQUEST_ID_KEY, ""))
     raw = metadata.get(DETAILS_KEY)
     if isinstance(raw, bytes):

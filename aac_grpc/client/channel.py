@@ -1,7 +1,8 @@
-"""How channels are made: keepalive, reconnection, message sizes, load balancing."""
+"""How channels are made: load balancing, keepalive, reconnection, message sizes."""
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -12,30 +13,72 @@ from grpc import aio
 DEFAULT_MAX_MESSAGE_BYTES = 4 << 20
 """Transport limit of one message; the platform's own limit is a quarter of it."""
 
-# Pings only while a call is open; the platform's servers permit one in 10 seconds.
-_KEEPALIVE_TIME_MS = 20_000
-_KEEPALIVE_TIMEOUT_MS = 10_000
-# gRPC's own defaults let a restarted server go unnoticed for up to two minutes.
+# A peer that is frozen, or gone without a word, is given up after both: its calls and streams end as UNAVAILABLE. Pings
+# go out while a call is open alone; the platform's servers permit one a second.
+_KEEPALIVE_TIME_MS = 2_000
+_PING_TIMEOUT_MS = 2_500
+# gRPC's own defaults let a restarted server go unnoticed for up to two minutes. The least backoff is also the longest
+# time of a connection's handshake, which a frozen server never ends.
 _FIRST_RECONNECT_MS = 100
 _LONGEST_RECONNECT_MS = 2_000
 
-_SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+# By failures alone, since an instance that hangs still answers pings and keeps its health. gRPC counts every status
+# but OK as a failure, be it a refusal of what a user asked for or the user's own cancellation. So the threshold is
+# high, half of the instances stay whatever happens, and who is left out comes back soon.
+_BALANCING = {
+    "outlier_detection_experimental": {
+        "interval": "1s",
+        "baseEjectionTime": "3s",
+        "maxEjectionTime": "10s",
+        "maxEjectionPercent": 50,
+        "failurePercentageEjection": {
+            "threshold": 90,
+            "enforcementPercentage": 100,
+            "minimumHosts": 2,
+            "requestVolume": 5,
+        },
+        "childPolicy": [{"round_robin": {}}],
+    }
+}
+
+SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [_BALANCING], "healthCheckConfig": {"serviceName": ""}})
+"""For services that have several instances, or may have: who does not serve, or fails all the time, gets no calls.
+
+It has neither timeouts (`methodConfig.timeout` is broken) nor retries: ours (`retry.py`) limit the time of an attempt.
+"""
+SINGLE_SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
+"""For one address without another to go to."""
+
+
+def target_of(addresses: Sequence[str]) -> str:
+    """gRPC's name for one host:port or several.
+
+    Raises:
+        ValueError: There are several, and one is not an IPv4 address: gRPC takes lists of addresses only.
+    """
+    if len(addresses) == 1:
+        return addresses[0]
+    if not addresses or not all(_is_ipv4(address.rpartition(":")[0]) for address in addresses):
+        raise ValueError(f"several addresses must be IPv4: {', '.join(addresses)}; or give one DNS name")
+    return f"ipv4:{','.join(addresses)}"
 
 
 def channel_options(
-    *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES, service_config: str = _SERVICE_CONFIG
+    *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES, service_config: str = SINGLE_SERVICE_CONFIG
 ) -> list[tuple[str, Any]]:
     """The options of every channel, the SDK's and the mesh's.
 
-    Retries are ours (`retry.py`): gRPC has no limit of one attempt's time, so its own are left off.
-
     Args:
         max_message_bytes: Limit of one message each way.
-        service_config: gRPC service config as JSON. It must not set timeouts: `methodConfig.timeout` is broken.
+        service_config: gRPC service config as JSON.
     """
     return [
         ("grpc.keepalive_time_ms", _KEEPALIVE_TIME_MS),
-        ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+        # gRPC never applies its keepalive timeout (grpc/grpc#39239): what ends a silent connection is the timeout of
+        # pings, which is a minute unless it is set.
+        ("grpc.keepalive_timeout_ms", _PING_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", _PING_TIMEOUT_MS),
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
         ("grpc.min_reconnect_backoff_ms", _LONGEST_RECONNECT_MS),
         ("grpc.max_reconnect_backoff_ms", _LONGEST_RECONNECT_MS),
@@ -46,7 +89,7 @@ def channel_options(
 
 
 def open_channel(
-    target: str,
+    target: str | Sequence[str],
     *,
     credentials: grpc.ChannelCredentials | None = None,
     options: Sequence[tuple[str, Any]] | None = None,
@@ -55,12 +98,26 @@ def open_channel(
     """Opens a channel on the running event loop.
 
     Args:
-        target: Such as "127.0.0.1:50050" or "dns:///gateway.example:443".
+        target: Such as "127.0.0.1:50050" or "dns:///gateway.example:443"; or several addresses, among which calls are
+            spread.
         credentials: Of TLS; None is plaintext.
         options: Instead of `channel_options()`.
         interceptors: Of this channel.
+
+    Raises:
+        ValueError: There are several addresses, and one is not IPv4.
     """
-    chosen = list(options) if options is not None else channel_options()
+    addresses = [target] if isinstance(target, str) else list(target)
+    config = SERVICE_CONFIG if len(addresses) > 1 else SINGLE_SERVICE_CONFIG
+    chosen = list(options) if options is not None else channel_options(service_config=config)
     if credentials is None:
-        return aio.insecure_channel(target, options=chosen, interceptors=interceptors)
-    return aio.secure_channel(target, credentials, options=chosen, interceptors=interceptors)
+        return aio.insecure_channel(target_of(addresses), options=chosen, interceptors=interceptors)
+    return aio.secure_channel(target_of(addresses), credentials, options=chosen, interceptors=interceptors)
+
+
+def _is_ipv4(host: str) -> bool:
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True

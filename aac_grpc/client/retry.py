@@ -1,7 +1,9 @@
 """Retries of calls that may be repeated: reads, and changes that carry a client key.
 
-gRPC has no limit of one attempt's time. Here each attempt is capped below the deadline of the whole call, so that
-one lost instance does not use it up, and the next attempt picks a connection again.
+Made in one layer, by the caller nearest the user. gRPC has no limit of one attempt's time. Here each attempt is capped
+below the deadline of the whole call, so that one lost instance does not use it up, and the next attempt picks a
+connection again. A budget, as that of gRPC's `retryThrottling`, keeps retries from becoming the load that keeps a
+service down.
 """
 
 from __future__ import annotations
@@ -15,27 +17,38 @@ from typing import TypeVar
 
 import grpc
 
-from aac_grpc.client.errors import AacError, Overloaded
+from aac_grpc.client.errors import AacError, Overloaded, RateLimited
 
 T = TypeVar("T")
+
+ATTEMPT_S = {"FAST": 1.0, "STANDARD": 2.5, "SLOW": 10.0}
+"""Longest time of a first attempt by the method's timeout class, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """When and how soon a failed call is made again. Durations are seconds."""
 
-    attempt_timeout_s: float = 3.0
-    """Longest time of one attempt while there is time for another."""
+    attempt_timeout_s: float | None = None
+    """Longest time of a first attempt while there is time for another; None takes it by the method's timeout class."""
     first_backoff_s: float = 0.05
     """Longest pause before the second attempt; the next ones double. The pause is random below that."""
     longest_backoff_s: float = 1.0
     max_attempts: int = 100
     """The first one included; the deadline usually ends the retries before this does."""
 
-    def attempt_timeout(self, remaining_s: float) -> float:
-        """Time for the next attempt: all that remains, unless that is enough for another one."""
-        has_another = self.max_attempts > 1 and remaining_s >= 2 * self.attempt_timeout_s
-        return self.attempt_timeout_s if has_another else remaining_s
+    def attempt_timeout(self, remaining_s: float, timeout_class: str = "STANDARD", timeouts: int = 0) -> float:
+        """Time for the next attempt: not more than half of what remains, unless that were hopelessly short.
+
+        Args:
+            remaining_s: For all further attempts together.
+            timeout_class: Of the method.
+            timeouts: How many attempts took too long; each doubles the cap, for a service that is slow, not lost.
+        """
+        if self.max_attempts == 1:
+            return remaining_s
+        first = self.attempt_timeout_s or ATTEMPT_S.get(timeout_class, ATTEMPT_S["SLOW"])
+        return min(remaining_s, max(first / 2, min(first * 2.0 ** min(timeouts, 16), remaining_s / 2)))
 
     def pause(self, failures: int, error: AacError | None, jitter: float) -> float:
         """Seconds to wait after so many failures; the server's own word (`retry_after`) goes first."""
@@ -46,11 +59,42 @@ class RetryPolicy:
 
 NO_RETRY = RetryPolicy(max_attempts=1)
 
+
+class RetryBudget:
+    """Tokens for retries, as in gRFC A6: a failure costs one, a success gives some back, and half must be left."""
+
+    def __init__(self, max_tokens: float = 100.0, token_ratio: float = 0.1) -> None:
+        """Begins full.
+
+        Args:
+            max_tokens: Twice as many as may fail at a time and be tried again, as where an instance dies under them.
+            token_ratio: What a success gives back: the share of retries in calls that it lets pass in the long run.
+        """
+        self._max = self._tokens = max_tokens
+        self._ratio = token_ratio
+
+    @property
+    def allows(self) -> bool:
+        """A retry may be made."""
+        return self._tokens > self._max / 2
+
+    def succeeded(self) -> None:
+        """A call was answered."""
+        self._tokens = min(self._max, self._tokens + self._ratio)
+
+    def failed(self, error: AacError) -> None:
+        """A call failed; what is no fault of the service costs nothing."""
+        if is_retryable(error) and not isinstance(error, RateLimited):
+            self._tokens = max(0.0, self._tokens - 1)
+
+
 _RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def is_retryable(error: AacError) -> bool:
     """Whether the same call may succeed later: the service was away, slow or busy, or said when to come back."""
+    if error.final:
+        return False
     return error.code in _RETRYABLE or error.retry_after is not None or isinstance(error, Overloaded)
 
 
@@ -59,6 +103,8 @@ async def call_with_retry(
     *,
     timeout_s: float,
     policy: RetryPolicy,
+    timeout_class: str = "STANDARD",
+    budget: RetryBudget | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Callable[[], float] = random.random,
@@ -69,6 +115,8 @@ async def call_with_retry(
         attempt: Makes the call once within the given number of seconds, with the same client key each time.
         timeout_s: For all attempts and pauses together.
         policy: When to try again.
+        timeout_class: Of the method, which caps an attempt.
+        budget: Shared by all calls of a connection; None gives the call its own.
         clock: Monotonic seconds.
         sleep: Waits.
         jitter: Random share of the pause, from 0 to 1.
@@ -77,13 +125,21 @@ async def call_with_retry(
         AacError: The error of the last attempt.
     """
     deadline = clock() + timeout_s
-    failures = 0
+    budget = budget or RetryBudget()
+    failures = timeouts = 0
     while True:
         try:
-            return await attempt(policy.attempt_timeout(max(0.0, deadline - clock())))
+            response = await attempt(policy.attempt_timeout(max(0.0, deadline - clock()), timeout_class, timeouts))
         except AacError as error:
+            budget.failed(error)
             failures += 1
+            timeouts += error.code is grpc.StatusCode.DEADLINE_EXCEEDED
             pause = policy.pause(failures, error, jitter())
             if not is_retryable(error) or failures >= policy.max_attempts or clock() + pause >= deadline:
                 raise
+            if not budget.allows:
+                raise
             await sleep(pause)
+        else:
+            budget.succeeded()
+            return response

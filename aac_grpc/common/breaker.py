@@ -28,11 +28,18 @@ class BreakerSettings:
     failures: int = 5
     """Failures within `window_s` that open it, where at least half of the calls failed."""
     window_s: float = 10.0
+    quiet_s: float = 0.0
+    """It stays closed for so long after the last success."""
     first_pause_s: float = 0.5
     """How long it stays open before the first probe; doubled each time that a probe fails."""
     longest_pause_s: float = 5.0
     probes: int = 2
     """Calls let through at once when half-open; as many successes close it."""
+
+
+OF_TARGETS = BreakerSettings(quiet_s=0.5)
+"""For a service with several instances: one that dies or freezes fails its share of the calls, and all at once those
+that were under way on it. While others answer, the way to them stays open."""
 
 
 class Breaker:
@@ -55,6 +62,7 @@ class Breaker:
         self._on_change = on_change
         self._state = BreakerState.CLOSED
         self._failures = self._successes = 0
+        self._succeeded_at = float("-inf")
         self._window_ends = 0.0
         self._pause = settings.first_pause_s
         self._probe_at = 0.0
@@ -94,6 +102,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Records that a call that `check` let pass was answered, be it with a refusal of the caller's request."""
+        self._succeeded_at = self._clock()
         if self._state is BreakerState.CLOSED:
             self._roll()
             self._successes += 1
@@ -110,7 +119,8 @@ class Breaker:
         if self._state is BreakerState.CLOSED:
             self._roll()
             self._failures += 1
-            if self._failures >= self._settings.failures and self._failures >= self._successes:
+            failing = self._failures >= self._settings.failures and self._failures >= self._successes
+            if failing and self._clock() >= self._succeeded_at + self._settings.quiet_s:
                 self._open()
             return
         self._probing = max(0, self._probing - 1)
@@ -167,11 +177,11 @@ class Breakers:
         self._on_change = on_change
         self._breakers: dict[str, Breaker] = {}
 
-    def get(self, name: str) -> Breaker:
+    def get(self, name: str, settings: BreakerSettings = BreakerSettings()) -> Breaker:
         """The breaker of a dependency, such as "postgresql" or "risk-management/CheckOrders"."""
         found = self._breakers.get(name)
         if found is None:
-            found = self._breakers[name] = Breaker(name, on_change=self._on_change)
+            found = self._breakers[name] = Breaker(name, settings, on_change=self._on_change)
             self._on_change(name, found.state)
         return found
 

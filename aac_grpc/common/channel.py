@@ -1,102 +1,42 @@
 """Calls to other services of the mesh: shared channels, identity, deadlines, retries, breakers."""
 
-import asyncio
-import json
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, TypeVar
+from weakref import WeakSet
 
-import grpc
 from aac.auth.v1.auth_pb2 import IssueServiceTokenRequest
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
+from aac.registry.v1.registry_pb2_grpc import RegistryServiceStub
 
-from aac_grpc.client.channel import channel_options
 from aac_grpc.common.breaker import Breakers
 from aac_grpc.common.clock import Clock
+from aac_grpc.common.endpoints import Endpoints
 from aac_grpc.common.identity import SECRET_KEY, SERVICE_KEY, ServiceToken, ServiceTokens
 from aac_grpc.common.outgoing import StubChannel
 from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.common.target import Target
 
 S = TypeVar("S")
 
 AUTH_SERVICE = "auth-service"
 REGISTRY = "registry"
-CLOSE_GRACE_S = 30.0
 MAX_INSTANCES = 64
 """Single instances whose channels are kept; the least recently used goes first."""
-
-SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}})
-
-
-def target_of(addresses: Sequence[str]) -> str:
-    """gRPC's name for one host:port or several.
-
-    Raises:
-        ValueError: There are several, and one is not an IPv4 address: gRPC takes lists of addresses only.
-    """
-    if len(addresses) == 1:
-        return addresses[0]
-    if any(not address.rpartition(":")[0].replace(".", "").isdigit() for address in addresses):
-        raise ValueError(f"several addresses must be IPv4: {', '.join(addresses)}; or give one DNS name")
-    return f"ipv4:{','.join(addresses)}"
-
-
-class Target:
-    """One service and the channel to its instances. New addresses replace it; running calls end on the old one.
-
-    Attributes:
-        service: Such as "risk-management".
-        generation: Grows when the channel is replaced.
-    """
-
-    def __init__(self, service: str, addresses: Sequence[str], max_message_bytes: int) -> None:
-        self.service = service
-        self.generation = 0
-        self._addresses = tuple(addresses)
-        self._max_message_bytes = max_message_bytes
-        self._channel: grpc.aio.Channel | None = None
-        self._closing: set[asyncio.Task[None]] = set()
-
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """The channel, opened at its first use."""
-        if self._channel is None:
-            options = channel_options(max_message_bytes=self._max_message_bytes, service_config=SERVICE_CONFIG)
-            self._channel = grpc.aio.insecure_channel(target_of(self._addresses), options=options)
-        return self._channel
-
-    def move(self, addresses: Sequence[str]) -> None:
-        """Sends new calls to other addresses."""
-        if tuple(addresses) == self._addresses:
-            return
-        self._addresses = tuple(addresses)
-        self.retire()
-
-    def retire(self) -> None:
-        """Lets running calls end on the present channel; a later call opens another one."""
-        self.generation += 1
-        old, self._channel = self._channel, None
-        if old is not None:
-            task = asyncio.get_running_loop().create_task(old.close(CLOSE_GRACE_S), name=f"close {self.service}")
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
-
-    async def close(self) -> None:
-        """Ends all calls."""
-        for task in self._closing:
-            task.cancel()
-        await asyncio.gather(*self._closing, return_exceptions=True)
-        if self._channel is not None:
-            await self._channel.close(None)
 
 
 class Channels:
     """Stubs of other services. Calls on them carry this service's identity, the request id and the time that remains.
 
     A failed call raises `aac_grpc.client.errors.AacError`, never `grpc.RpcError`: what the other service said where it
-    spoke, `DependencyUnavailable` where it could not be reached. Unary methods that the contract calls idempotent are
-    tried again while there is time. A deadline is the least of the call's own `timeout` (else the method's timeout
-    class) and what remains of the call being served.
+    spoke, `DependencyUnavailable` where it could not be reached. A deadline is the least of the call's own `timeout`
+    (else the method's timeout class) and what remains of the call being served. Unary methods that the contract calls
+    idempotent are tried again while there is time, where this process calls on its own account. While it serves a
+    call, a failure goes up at once: the caller nearest the user tries again.
+
+    Attributes:
+        endpoints: Where instances are; `follow` keeps them current.
+        tokens: What proves this process's identity.
     """
 
     def __init__(self, service: str, settings: ServiceSettings, clock: Clock, breakers: Breakers) -> None:
@@ -114,15 +54,23 @@ class Channels:
         self._breakers = breakers
         self._targets: dict[str, Target] = {}
         self._instances: OrderedDict[tuple[str, str], Target] = OrderedDict()
-        self._retired: deque[Target] = deque(maxlen=MAX_INSTANCES)
+        self._retired: WeakSet[Target] = WeakSet()
+        file = settings.endpoints_file if settings.registry_address else None
+        self.endpoints = Endpoints(file, self._move, settings.endpoints_hold_s)
         self.tokens = ServiceTokens(self._issue, clock)
 
-    def stub(self, stub: Callable[[Any], S], service: str) -> S:
-        """A stub of another service's methods, such as `channels.stub(TradingServiceStub, "trading-engine")`."""
-        return stub(StubChannel(self.target(service), self._settings, self._breakers, self))
+    def stub(self, stub: Callable[[Any], S], service: str, *, own_account: bool = False) -> S:
+        """A stub of another service's methods, such as `channels.stub(TradingServiceStub, "trading-engine")`.
+
+        Args:
+            stub: Generated class.
+            service: Who answers.
+            own_account: Calls are tried again also while a call is served, since its caller does not learn of failures.
+        """
+        return stub(StubChannel(self.target(service), self._settings, self._breakers, self, own_account))
 
     def target(self, service: str) -> Target:
-        """The service's channel and addresses.
+        """The service's channel and addresses: those that the registry names, else the settings'.
 
         Raises:
             KeyError: There is no such service.
@@ -130,8 +78,15 @@ class Channels:
         found = self._targets.get(service)
         if found is None:
             addresses = [one.strip() for one in self._settings.address_of(service).split(",")]
+            if service != REGISTRY:
+                addresses = list(self.endpoints.known.get(service, addresses))
             found = self._targets[service] = Target(service, addresses, self._settings.transport_limit_bytes)
         return found
+
+    async def follow(self) -> None:
+        """Follows the registry, so that calls go to the instances that it names; runs until it is cancelled."""
+        if self._settings.registry_address:
+            await self.endpoints.follow(self.stub(RegistryServiceStub, REGISTRY))
 
     def instance(self, service: str, address: str) -> Target:
         """One instance of a service, whatever the registry says of it. Ask again for each call: few are kept.
@@ -145,8 +100,9 @@ class Channels:
             found = Target(service, [address], self._settings.transport_limit_bytes)
             self._instances[service, address] = found
             while len(self._instances) > MAX_INSTANCES:
-                self._retired.append(self._instances.popitem(last=False)[1])
-                self._retired[-1].retire()
+                _, retired = self._instances.popitem(last=False)
+                retired.retire()
+                self._retired.add(retired)
         self._instances.move_to_end((service, address))
         return found
 
@@ -166,6 +122,10 @@ class Channels:
     def refused(self) -> None:
         """A service did not take this process's token: the next call gets a new one."""
         self.tokens.forget()
+
+    def _move(self, service: str, addresses: tuple[str, ...]) -> None:
+        if service in self._targets and service != REGISTRY:
+            self._targets[service].move(addresses)
 
     async def _issue(self) -> ServiceToken:
         secret = self._settings.service_secret.get_secret_value()

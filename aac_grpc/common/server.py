@@ -60,8 +60,9 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
         ("grpc.max_send_message_length", settings.transport_limit_bytes),
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
-        # By default a client that pings more often than each five minutes is sent away.
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),  # what ends a silent connection; gRPC's default is a minute
+        # By default a client that pings more often than each five minutes is sent away. Ours ping every two seconds.
+        ("grpc.http2.min_ping_interval_without_data_ms", 1_000),
         ("grpc.keepalive_permit_without_calls", 1),
         # From the thousandth call on that waits for the event loop, gRPC ends some as CANCELLED, without details: then
         # a burst looks to its callers as if they had called it off themselves.
@@ -133,6 +134,8 @@ class Server:
         self._started.push_async_callback(self._admin.stop)
         self._started.push_async_callback(resources.close)
         self._started.push_async_callback(resources.tasks.stop)
+        if service.name != REGISTRY:
+            resources.tasks.spawn(resources.channels.follow, name="endpoints")
         await self._migrate()
         built = service.build(resources)
         self.servicers = list(await built if inspect.isawaitable(built) else built)

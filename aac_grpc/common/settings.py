@@ -7,6 +7,7 @@ Each field is read from the environment: `AAC_` and the name in capitals; `ENVIR
 import os
 import secrets
 import socket
+from pathlib import Path
 from typing import Literal
 
 from pydantic import AliasChoices, Field, SecretStr, model_validator
@@ -114,6 +115,17 @@ class ServiceSettings(BaseSettings):
     trading_address: str = Field(default=_address("trading-engine"), description="Where trading-engine is.")
     registry_address: str = Field(default=_address("registry"), description="Where the registry is; empty for none.")
     gateway_address: str = Field(default=_address("api-gateway"), description="Where the api-gateway is.")
+    endpoints_file: Path | None = Field(
+        default=None,
+        description="File of the addresses that the registry named last, which a process starts from while the "
+        "registry is away; unset keeps none.",
+    )
+    endpoints_hold_s: float = Field(
+        default=15.0,
+        ge=0,
+        description="How long instances that were known count as living beside those that a registry names after it "
+        "was away; more than one lease.",
+    )
     service_secret: SecretStr = Field(
         default=SecretStr(""),
         description="This service's bootstrap secret; it gets tokens for calls inside the mesh with it.",

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from aac_grpc.client.channel import channel_options
+from aac_grpc.client.channel import SERVICE_CONFIG, SINGLE_SERVICE_CONFIG, channel_options
 from aac_grpc.client.errors import AacError, Draining, Internal
 from aac_grpc.common import channel as channels
 from aac_grpc.common.call import current_call
@@ -97,8 +97,8 @@ async def test_a_stream_that_is_interrupted_in_its_first_write_still_gets_its_st
 
 
 def test_fact_7_no_timeout_stands_in_a_service_config() -> None:
-    config = json.loads(channels.SERVICE_CONFIG)
-    assert "methodConfig" not in config
+    for config in (SERVICE_CONFIG, SINGLE_SERVICE_CONFIG):
+        assert "methodConfig" not in json.loads(config)
 
 
 async def test_fact_10_an_instance_that_does_not_serve_gets_no_calls() -> None:

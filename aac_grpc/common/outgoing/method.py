@@ -1,7 +1,7 @@
 """What calls of one method have in common, whatever its arity: identity, time, breaker, and what failures mean."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import grpc
 import structlog
@@ -12,9 +12,7 @@ from aac_grpc.common.breaker import Breaker
 from aac_grpc.common.call import find_call
 from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.metrics import grpc_type
-
-if TYPE_CHECKING:
-    from aac_grpc.common.channel import Target
+from aac_grpc.common.target import Target
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -41,13 +39,20 @@ DOWNSTREAM_MARGIN = 0.05
 
 
 class Method:
-    """What calls of one method have in common, whatever its arity."""
+    """What calls of one method have in common, whatever its arity.
+
+    Attributes:
+        policy: What the contract says.
+        breaker: Of the target and method.
+        retries: The target's tokens.
+        callable: gRPC's own, on the target's present channel.
+    """
 
     def __init__(
         self,
         policy: MethodPolicy,
         arity: str,
-        target: "Target",
+        target: Target,
         serializer: Any,
         deserializer: Any,
         breaker: Breaker,
@@ -56,22 +61,12 @@ class Method:
     ) -> None:
         self.policy = policy
         self.breaker = breaker
-        self._arity = arity
+        self.retries = target.budget
+        self.callable = target.callable(arity, policy.path, serializer, deserializer)
         self._target = target
-        self._codecs = (serializer, deserializer)
         self._timeout = timeout
         self._identity = identity
-        self._generation = -1
-        self._callable: Any = None
         self._labels = (grpc_type(policy), policy.service, policy.name)
-
-    @property
-    def callable(self) -> Any:
-        """gRPC's own callable, on the target's present channel."""
-        if self._generation != self._target.generation:
-            self._callable = getattr(self._target.channel, self._arity)(self.policy.path, *self._codecs)
-            self._generation = self._target.generation
-        return self._callable
 
     def budget(self, timeout: float | None) -> float | None:
         """Seconds that the call may take in all; None without a limit."""
@@ -93,6 +88,7 @@ class Method:
     def answered(self) -> None:
         """The target did its part."""
         self.breaker.succeeded()
+        self.retries.succeeded()
         metrics.CLIENT_HANDLED.labels(*self._labels, "OK").inc()
 
     def failure(self, raised: grpc.RpcError, allowed_s: float | None = None) -> AacError:
@@ -103,6 +99,7 @@ class Method:
             allowed_s: What the attempt was given; a deadline that was hopelessly short says nothing about the target.
         """
         error = from_rpc_error(raised)
+        self.retries.failed(error)
         metrics.CLIENT_HANDLED.labels(*self._labels, error.code.name).inc()
         if error.code is _Code.DEADLINE_EXCEEDED and allowed_s is not None and allowed_s < 0.1:
             self.breaker.abandoned()

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 
-from aac_grpc.common.channel import Target
 from aac_grpc.common.health import Health
-from aac_grpc.common.remote_health import watch_serving
-
-_PAUSE_S = 0.5
+from aac_grpc.common.target import Target
 
 
 class BackendHealth:
@@ -28,16 +24,13 @@ class BackendHealth:
         self._names = tuple(grpc_services)
 
     async def follow(self) -> None:
-        """Watches until cancelled; a service that can't be reached does not serve."""
+        """Watches until cancelled; a service serves while some instance of it can be reached and serves."""
         async for serving in self._health.changes(""):
             if serving:  # the server's own start sets all names once
                 break
         self._tell(False)
-        while True:
-            async for serving in watch_serving(self._target):
-                self._tell(serving)
-            self._tell(False)
-            await asyncio.sleep(_PAUSE_S)
+        async for serving in self._target.reachable():
+            self._tell(serving)
 
     def _tell(self, serving: bool) -> None:
         if any(self._health.serving.get(name) is not serving for name in self._names):

@@ -18,8 +18,8 @@ from grpc import aio
 from aac_grpc.client.errors import AacError, DependencyUnavailable, UnknownOutcome, from_rpc_error, to_status
 from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
-from aac_grpc.common.channel import Target
 from aac_grpc.common.streams.frames import encode, now_header
+from aac_grpc.common.target import Target
 from aac_grpc.servicers.gateway.routes import Route
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -27,6 +27,7 @@ Credentials = Callable[[Call, Route], Awaitable[Metadata]]
 """What to send to a service in place of what the caller sent to prove itself."""
 
 DETAILS_KEY = "grpc-status-details-bin"
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 REQUEST_ID_KEY = "x-request-id"
 API_KEY = "x-api-key"
 
@@ -49,7 +50,7 @@ def passed_back(metadata: Any) -> Metadata:
     return tuple(
         (key, value)
         for key, value in metadata or ()
-        if key != REQUEST_ID_KEY and (key == DETAILS_KEY or not key.startswith(("grpc-", ":")))
+        if key != REQUEST_ID_KEY and (key in (DETAILS_KEY, PUSHBACK_KEY) or not key.startswith(("grpc-", ":")))
     )
 
 
@@ -65,10 +66,8 @@ class Forwarder:
             credentials: Makes the caller's proof for the service.
         """
         self._route = route
-        self._target = target
         self._credentials = credentials
-        self._generation = -1
-        self._callable: Any = None
+        self._call = target.callable(_arity(route), route.policy.path)
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
         """The handler of the method's own arity, in bytes."""
@@ -99,14 +98,6 @@ class Forwarder:
         upstream = self._call(**await self._options(call, context))
         async with _beside(_pump(context, upstream)):
             await self._responses(call, context, upstream)
-
-    @property
-    def _call(self) -> Any:
-        """gRPC's callable on the target's present channel; bytes in and out."""
-        if self._generation != self._target.generation:
-            self._callable = getattr(self._target.channel, _arity(self._route))(self._route.policy.path)
-            self._generation = self._target.generation
-        return self._callable
 
     async def _options(self, call: Call, context: Any) -> dict[str, Any]:
         proof = await self._credentials(call, self._route)

@@ -1,0 +1,159 @@
+"""One service and the channel to its instances, which may change under running calls."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any
+
+import grpc
+
+from aac_grpc.client.channel import SERVICE_CONFIG, channel_options, target_of
+from aac_grpc.client.retry import RetryBudget
+
+_SERVING = {grpc.ChannelConnectivity.READY: True, grpc.ChannelConnectivity.TRANSIENT_FAILURE: False}
+
+
+class _Line:
+    """One channel, and how many calls run on it."""
+
+    def __init__(self, channel: grpc.aio.Channel, on_idle: Callable[["_Line"], None]) -> None:
+        self.channel = channel
+        self.calls = 0
+        self.left = asyncio.Event()
+        """New calls go elsewhere."""
+        self._on_idle = on_idle
+
+    def begun(self, call: Any) -> None:
+        self.calls += 1
+        call.add_done_callback(self._ended)
+
+    def leave(self) -> None:
+        self.left.set()
+        if not self.calls:
+            self._on_idle(self)
+
+    def _ended(self, call: Any) -> None:
+        self.calls -= 1
+        if self.left.is_set() and not self.calls:
+            self._on_idle(self)
+
+
+class Target:
+    """One service and the channel to its instances.
+
+    New addresses make a new channel for new calls. The old one is kept until its last call has ended, be it in hours.
+    gRPC has no way to give a channel other addresses from here, and does not share connections between channels whose
+    lists of addresses differ: a move costs a connection an instance, and about a millisecond of the next call.
+
+    Attributes:
+        service: Such as "risk-management".
+        budget: Tokens for retries of calls on it.
+    """
+
+    def __init__(self, service: str, addresses: Sequence[str], max_message_bytes: int) -> None:
+        self.service = service
+        self.budget = RetryBudget()
+        self._addresses = tuple(addresses)
+        self._max_message_bytes = max_message_bytes
+        self._line: _Line | None = None
+        self._left: set[_Line] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where new calls go: host:port of each instance."""
+        return self._addresses
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The channel of the moment, for short calls: those made on it directly are ended when the target moves."""
+        return (self._line or self._open()).channel
+
+    def callable(
+        self,
+        arity: str,
+        path: str,
+        serializer: Callable[[Any], bytes] | None = None,
+        deserializer: Callable[[bytes], Any] | None = None,
+    ) -> Callable[..., Any]:
+        """gRPC's callable of a method. Each call begins on the channel of that moment and stays on it.
+
+        Args:
+            arity: Such as "unary_stream".
+            path: Such as "/aac.risk.v1.RiskService/CheckOrders".
+            serializer: Makes bytes of requests; None takes bytes.
+            deserializer: Makes responses of bytes; None gives bytes.
+
+        Returns:
+            A function that takes what gRPC's own takes, and gives its `grpc.aio.Call`.
+        """
+        on: _Line | None = None
+        make: Any = None
+
+        def begin(*args: Any, **options: Any) -> Any:
+            nonlocal on, make
+            line = self._line or self._open()
+            if line is not on:
+                make = getattr(line.channel, arity)(path, serializer, deserializer)
+                on = line
+            call = make(*args, **options)
+            line.begun(call)
+            return call
+
+        return begin
+
+    def move(self, addresses: Sequence[str]) -> None:
+        """Sends new calls to other addresses; running ones stay where they are."""
+        if set(addresses) != set(self._addresses):
+            self._addresses = tuple(addresses)
+            self.retire()
+
+    def retire(self) -> None:
+        """Lets running calls end on the present channel; a later call opens another one."""
+        line, self._line = self._line, None
+        if line is not None:
+            self._left.add(line)
+            line.leave()
+
+    async def reachable(self) -> AsyncGenerator[bool, None]:
+        """Yields whether some instance can be reached and serves, once it is known, and then at each change.
+
+        Keeps the channel connected.
+        """
+        known: bool | None = None
+        while True:
+            line = self._line or self._open()
+            state = line.channel.get_state(try_to_connect=True)
+            # While a channel connects, as after a move, the last answer stands.
+            if (now := _SERVING.get(state, known)) is not None and now is not known:
+                known = now
+                yield now
+            await _first(line.channel.wait_for_state_change(state), line.left.wait())
+
+    async def close(self) -> None:
+        """Ends all calls."""
+        lines = [*self._left, *([self._line] if self._line else [])]
+        self._line = None
+        await asyncio.gather(*self._closing, *(line.channel.close() for line in lines), return_exceptions=True)
+
+    def _open(self) -> _Line:
+        options = channel_options(max_message_bytes=self._max_message_bytes, service_config=SERVICE_CONFIG)
+        channel = grpc.aio.insecure_channel(target_of(self._addresses), options=options)
+        self._line = _Line(channel, self._idle)
+        return self._line
+
+    def _idle(self, line: _Line) -> None:
+        self._left.discard(line)
+        task = asyncio.get_running_loop().create_task(line.channel.close(), name=f"close {self.service}")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+async def _first(*waits: Any) -> None:
+    """Waits until one of several has come, and ends the rest."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
