@@ -128,8 +128,8 @@ class MethodAdapter:
             self._end(call, entered)
         if call.error is not None:
             await self._refuse(call, call.error)
-        trailers = tuple(call.trailers.items())
-        context.set_trailing_metadata((*(context.trailing_metadata() or ()), *trailers) if self._forwards else trailers)
+        if not self._forwards:
+            context.set_trailing_metadata(tuple(call.trailers.items()))
         return response
 
     async def _handle(self, call: Call, request: Any, context: Context) -> bytes | None:

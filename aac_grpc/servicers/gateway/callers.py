@@ -26,21 +26,23 @@ class Callers:
         self._exchange = exchange
         self._own_token = own_token
 
-    async def proof(self, call: Call, route: Route) -> Metadata:
-        """A caller's own token goes on as it is; an API key becomes a token.
+    def proof(self, call: Call, route: Route) -> Metadata | Awaitable[Metadata]:
+        """A caller's own token goes on as it is; an API key becomes a token, which has to be waited for.
 
         A method that asks for none gets the caller's address, which the caller's budget hangs on there.
 
         Raises:
-            AacError: The API key was refused, or can't be exchanged now.
+            AacError: When awaited: the API key was refused, or can't be exchanged now.
         """
         if not route.policy.authenticated:
-            return await on_behalf_of(call, self._own_token)
+            return on_behalf_of(call, self._own_token)
         api_key = call.metadata.get(API_KEY)
         if "authorization" in call.metadata or not isinstance(api_key, str):
             return ()
-        token = await self._exchange.token(api_key, for_stream=route.policy.streaming)
-        return (("authorization", f"Bearer {token}"),)
+        return self._of_key(api_key, for_stream=route.policy.streaming)
+
+    async def _of_key(self, api_key: str, *, for_stream: bool) -> Metadata:
+        return (("authorization", f"Bearer {await self._exchange.token(api_key, for_stream=for_stream)}"),)
 
 
 async def on_behalf_of(call: Call, own_token: Callable[[], Awaitable[str]]) -> tuple[tuple[str, str], ...]:
