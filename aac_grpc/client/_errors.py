@@ -249,6 +249,20 @@ class NotWriter(Unavailable):
         )
 
 
+class StaleRevocations(Unavailable):
+    """The service has not heard for too long what was revoked, and refuses what is audited. A retry may pass."""
+
+    reason = "STALE_REVOCATIONS"
+
+    def __init__(self, stale_s: float) -> None:
+        """Refuses a call; `stale_s` is how old the service's knowledge is, infinite where it has none."""
+        super().__init__(
+            "this service does not know what was revoked lately, because auth-service is away; retry later",
+            metadata={"stale_s": f"{stale_s:.1f}"},
+            retry_after=1.0,
+        )
+
+
 class UnknownOutcome(Unavailable):
     """It is not known whether the change was made. A retry with the same client key is safe and tells."""
 

@@ -38,6 +38,7 @@ _BY_REASON = {
     "OVERLOADED": _errors.Overloaded,
     "DEPENDENCY_UNAVAILABLE": _errors.DependencyUnavailable,
     "DRAINING": _errors.Draining,
+    "STALE_REVOCATIONS": _errors.StaleRevocations,
     "NOT_WRITER": _errors.NotWriter,
     "UNKNOWN_OUTCOME": _errors.UnknownOutcome,
     "DEADLINE_EXCEEDED": _errors.DeadlineExceeded,

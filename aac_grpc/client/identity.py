@@ -9,6 +9,7 @@ from functools import cached_property
 from aac.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from aac_grpc.client._calls import Calls, new_key
+from aac_grpc.client.errors import Unauthenticated
 from aac_grpc.client.models._record import to_timestamp
 from aac_grpc.client.models.identity import Account, ApiKey, CreatedApiKey, Role, Tokens, User
 
@@ -36,8 +37,12 @@ class IdentityCalls(Calls):
         return Tokens.from_wire((await self._connection.unary(self._auth.Refresh, request, anonymous=True)).tokens)
 
     async def logout(self) -> None:
-        """Ends the caller's session: its refresh tokens stop working."""
-        await self._connection.unary(self._auth.Logout, auth_pb2.LogoutRequest())
+        """Ends the caller's session, its tokens and streams."""
+        try:
+            await self._connection.unary(self._auth.Logout, auth_pb2.LogoutRequest())
+        except Unauthenticated as error:
+            if error.reason != "REVOKED_TOKEN":  # by a first attempt whose answer was lost, or by somebody else
+                raise
 
     async def create_api_key(
         self,

@@ -33,6 +33,8 @@ class Principal:
     """Names the rate limits that hold."""
     token_id: str = ""
     """The token's `jti`."""
+    generation: int = 0
+    """Of the user; a token of an earlier one than the user's present generation is revoked."""
     expires_at: float = float("inf")
     """When the credential ends, seconds since the Unix epoch."""
 
@@ -76,6 +78,8 @@ class Call:
         sent: Messages that went out.
         writing: A message is being written.
         expired: Its time is over, though the handler may not have noticed yet.
+        item_refusal: Tells a handler of a client's stream why an item is refused while the process has too much to do;
+            None where it is let in.
     """
 
     # Defaults stand on the class: a call sets few of them, and thousands of calls are made each second.
@@ -90,6 +94,7 @@ class Call:
     sent: int = 0
     writing: bool = False
     expired: bool = False
+    item_refusal: Callable[[], AacError | None] = staticmethod(lambda: None)
     _interrupted: bool = False
     _slot: set[Any] | None = None
     _end_at: float = float("inf")
@@ -184,6 +189,15 @@ class Call:
         if not self.writing and self._task is not None:
             self._interrupted = True
             self._task.cancel()
+
+    def check(self) -> None:
+        """Passes while the call's time is not over.
+
+        Raises:
+            AacError: It is: the handler was not interrupted yet, because it is writing.
+        """
+        if self.expired:
+            raise self._ending()
 
     def finish(self) -> None:
         """The handler has returned or raised: it can't be interrupted any more."""

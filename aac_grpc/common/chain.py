@@ -16,7 +16,7 @@ from aac_grpc.common.interceptors.adapter import (
     adapt,
     unknown_method,
 )
-from aac_grpc.common.interceptors.auth import Authentication, CredentialScheme
+from aac_grpc.common.interceptors.auth import Authentication, CredentialScheme, Trust
 from aac_grpc.common.interceptors.authz import Authorization
 from aac_grpc.common.interceptors.breaker import RequiredDependencies
 from aac_grpc.common.interceptors.deadline import Deadline
@@ -40,7 +40,7 @@ def inner_chain(
     settings = resources.settings
     return [
         Deadline(settings),
-        Authentication(resources.verifier, resources.clock, schemes, resources.service),
+        Authentication(Trust(resources.verifier, resources.revocations, resources.clock, schemes, resources.service)),
         Authorization(),
         RateLimit(settings, resources.quotas),
         RequiredDependencies(resources.breakers, required),

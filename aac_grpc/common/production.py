@@ -29,6 +29,7 @@ def _faults(settings: "ServiceSettings") -> list[str]:
         (_plaintext_kafka(settings), "KAFKA_BOOTSTRAP_SERVERS are elsewhere and AAC_KAFKA_CONFIG asks for no TLS"),
         (not secret, "AAC_SERVICE_SECRET is missing"),
         (bool(secret) and weak_secret(secret), "AAC_SERVICE_SECRET is weak"),
+        (not settings.revocation_watch, "AAC_REVOCATION_WATCH is off"),
         (settings.reflection is True, "AAC_REFLECTION is on"),
         (not settings.log_json, "AAC_LOG_JSON is off"),
     ]

@@ -15,6 +15,8 @@ from aac_grpc.common.clock import Clock, SystemClock
 from aac_grpc.common.health import Health
 from aac_grpc.common.keys import RemoteKeys, fetch_from
 from aac_grpc.common.quota import LocalQuotas, Quotas
+from aac_grpc.common.revocation_watch import RevocationWatch
+from aac_grpc.common.revocations import Revocations
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.common.tasks import Tasks
 from aac_grpc.common.tokens import TokenVerifier
@@ -164,8 +166,28 @@ class Resources:
         )
         self.tasks.spawn(keys.keep_fresh, name="token-keys")
         return TokenVerifier(
-            keys, issuer=self.settings.token_issuer, clock=self.clock, cache_size=self.settings.token_cache_size
+            keys,
+            self.revocations,
+            issuer=self.settings.token_issuer,
+            clock=self.clock,
+            cache_size=self.settings.token_cache_size,
         )
+
+    @cached_property
+    def revocations(self) -> Revocations:
+        """Which tokens hold no more. auth-service feeds it from its own table, everybody else from auth-service."""
+        from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
+
+        settings = self.settings
+        revocations = Revocations(
+            self.clock, settings.revocation_stale_s if settings.revocation_watch else float("inf")
+        )
+        if settings.revocation_watch:
+            metrics.REVOCATION_STALENESS.set_function(lambda: revocations.staleness_s)
+            if self.service != AUTH_SERVICE:
+                auth = self.channels.stub(AuthServiceStub, AUTH_SERVICE)
+                self.tasks.spawn(RevocationWatch(auth.WatchRevocations, revocations).follow, name="revocations")
+        return revocations
 
     async def open(self) -> None:
         """Opens what was made and is not open yet; waits for what is away, at most `start_timeout_s`.

@@ -136,6 +136,15 @@ class ServiceSettings(BaseSettings):
     )
     token_cache_size: int = Field(default=10_000, ge=0, description="Verified access tokens that are remembered.")
 
+    revocation_watch: bool = Field(
+        default=True, description="Follow what auth-service revokes; without it tokens hold until they expire."
+    )
+    revocation_stale_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="Audited methods are refused when so long nothing was heard of revocations.",
+    )
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe line to write."
     )

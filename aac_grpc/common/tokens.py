@@ -4,7 +4,7 @@ A token is a JWT (RFC 7519) signed with Ed25519 (RFC 8037). Checking a signature
 that was verified before under 1 us.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jwt
@@ -14,6 +14,7 @@ from aac_grpc.common import metrics
 from aac_grpc.common.call import Principal
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.keys import KeySource
+from aac_grpc.common.revocations import Revocations, revoked
 
 ALGORITHM = "EdDSA"
 _REQUIRED = ("iss", "sub", "knd", "exp", "iat", "jti")
@@ -23,16 +24,21 @@ _KINDS = ("user", "service")
 class TokenVerifier:
     """Turns `Bearer <jwt>` into a principal."""
 
-    def __init__(self, keys: KeySource, *, issuer: str, clock: Clock, cache_size: int = 10_000) -> None:
+    def __init__(
+        self, keys: KeySource, revocations: Revocations, *, issuer: str, clock: Clock, cache_size: int = 10_000
+    ) -> None:
         """Makes a verifier that knows no token yet.
 
         Args:
             keys: Where public keys come from.
+            revocations: Which tokens hold no more.
             issuer: `iss` that tokens must carry.
             clock: Wall time.
             cache_size: Tokens that are remembered.
         """
         self._keys = keys
+        self._revocations = revocations
+        revocations.on_news(self._forget_revoked)
         self._issuer = issuer
         self._clock = clock
         self._cache_size = cache_size
@@ -56,7 +62,7 @@ class TokenVerifier:
             credential: Value of the `authorization` metadata, such as "Bearer eyJ...".
 
         Raises:
-            Unauthenticated: It is not a valid token of ours; `reason` is INVALID_TOKEN or EXPIRED_TOKEN.
+            Unauthenticated: It is no valid token of ours; `reason` is INVALID_TOKEN, EXPIRED_TOKEN or REVOKED_TOKEN.
             DependencyUnavailable: The keys can't be had.
         """
         scheme, _, token = credential.partition(" ")
@@ -71,12 +77,15 @@ class TokenVerifier:
             metrics.TOKENS_VERIFIED.labels("invalid").inc()
             raise _invalid() from None
         metrics.TOKENS_VERIFIED.labels("valid").inc()
+        if self._revocations.cover(principal):
+            metrics.TOKENS_REVOKED.labels("refused").inc()
+            raise revoked()
         self._remember(credential, principal)
         return principal
 
-    def forget(self, is_revoked: Callable[[Principal], bool]) -> None:
-        """Drops verified tokens, such as those of a session that was revoked."""
-        self._verified = {token: principal for token, principal in self._verified.items() if not is_revoked(principal)}
+    def _forget_revoked(self) -> None:
+        revoked = self._revocations.cover
+        self._verified = {token: principal for token, principal in self._verified.items() if not revoked(principal)}
 
     async def _claims(self, token: str) -> dict[str, Any]:
         key_id = jwt.get_unverified_header(token).get("kid")
@@ -123,6 +132,7 @@ def principal_of(claims: Mapping[str, Any]) -> Principal:
         scopes=_names(claims, "scopes"),
         plan=_text(claims, "plan"),
         token_id=_text(claims, "jti"),
+        generation=_generation(claims),
         expires_at=_number(claims, "exp"),
     )
 
@@ -139,9 +149,16 @@ def claims_of(principal: Principal, *, issuer: str, issued_at: float) -> dict[st
         "scopes": sorted(principal.scopes),
         "plan": principal.plan,
         "jti": principal.token_id,
+        "gen": principal.generation,
         "iat": int(issued_at),
         "exp": int(principal.expires_at),
     }
+
+
+def unverified_claims(token: str) -> dict[str, Any]:
+    """The claims of a token that auth-service itself has just given."""
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
 
 
 def expired() -> Unauthenticated:
@@ -165,6 +182,13 @@ def _number(claims: Mapping[str, Any], name: str) -> float:
     if not isinstance(value, int | float):
         raise ValueError(name)
     return float(value)
+
+
+def _generation(claims: Mapping[str, Any]) -> int:
+    value = claims.get("gen", 0)
+    if not isinstance(value, int):
+        raise ValueError("gen")
+    return value
 
 
 def _names(claims: Mapping[str, Any], name: str) -> frozenset[str]:

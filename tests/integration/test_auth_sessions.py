@@ -19,7 +19,7 @@ from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 
 from aac_grpc.client.errors import Unauthenticated
 from aac_grpc.common.server import Server
-from tests.integration.services import ADMIN, DEMO, Caller, Callers, auth_serving, sign_in
+from tests.integration.services import ADMIN, DEMO, Caller, Callers, auth_serving, eventually, sign_in
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +147,24 @@ async def test_a_made_up_refresh_token_is_refused(anybody: Caller) -> None:
     assert caught.value.reason == "INVALID_TOKEN"
 
 
+async def refused_as_revoked(caller: Caller) -> None:
+    """Waits until the caller's token is refused; that is a matter of milliseconds."""
+
+    async def refused() -> bool:
+        try:
+            await caller.ListAccounts(ListAccountsRequest())
+        except Unauthenticated as error:
+            return error.reason == "REVOKED_TOKEN"
+        return False
+
+    await eventually(refused)
+
+
 async def test_after_logout_the_session_gives_no_tokens(anybody: Caller, callers: Callers, server: Server) -> None:
     tokens, other = (await sign_in(server.address, *DEMO)).tokens, (await sign_in(server.address, *DEMO)).tokens
     caller = callers.add(AuthServiceStub, server, token=tokens.access_token)
     await caller.Logout(LogoutRequest())
-    await caller.Logout(LogoutRequest())
+    await refused_as_revoked(caller)
     with pytest.raises(Unauthenticated) as caught:
         await refresh(anybody, tokens.refresh_token, "key-1")
     assert caught.value.reason == "REVOKED_TOKEN"

@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 import pytest
 
 from aac_grpc.client.errors import DependencyUnavailable, Unauthenticated
+from aac_grpc.common.call import Principal
+from aac_grpc.common.revocations import Revocations
 from aac_grpc.servicers.gateway.api_keys import ApiKeyExchange
+from tests.support.revoking import revocation
 
 
 class World:
@@ -25,7 +28,8 @@ class World:
         self.asked: list[str] = []
         self.wrong: set[str] = set()
         self.away = False
-        self.exchange = ApiKeyExchange(self._ask, self, size=3, ttl_s=60, refusal_ttl_s=5)
+        self.revocations = Revocations(self, 5)
+        self.exchange = ApiKeyExchange(self._ask, self.revocations, self, size=3, ttl_s=60, refusal_ttl_s=5)
 
     def time(self) -> float:
         return self.seconds
@@ -42,14 +46,14 @@ class World:
     async def token(self, key: str = "key", *, stream: bool = False) -> str:
         return await self.exchange.token(key, for_stream=stream)
 
-    async def _ask(self, key: str) -> tuple[str, float]:
+    async def _ask(self, key: str) -> tuple[str, float, Principal]:
         self.asked.append(key)
         await asyncio.sleep(0)
         if self.away:
             raise DependencyUnavailable("auth-service")
         if key in self.wrong:
             raise Unauthenticated("this is no API key of ours", reason="WRONG_CREDENTIALS")
-        return f"token-{len(self.asked)}", self.seconds + 300
+        return f"token-{len(self.asked)}", self.seconds + 300, Principal("owner", token_id=f"id-{len(self.asked)}.1")
 
 
 @pytest.fixture
@@ -71,14 +75,14 @@ async def test_a_token_is_used_for_a_while_and_then_got_anew(world: World) -> No
 
 
 async def test_a_token_that_is_about_to_end_is_not_used(world: World) -> None:
-    world.exchange = ApiKeyExchange(world._ask, world, size=3, ttl_s=10_000, refusal_ttl_s=5)
+    world.exchange = ApiKeyExchange(world._ask, world.revocations, world, size=3, ttl_s=10_000, refusal_ttl_s=5)
     await world.token()
     world.seconds += 291
     assert await world.token() == "token-2"
 
 
 async def test_a_stream_gets_a_token_that_lasts(world: World) -> None:
-    world.exchange = ApiKeyExchange(world._ask, world, size=3, ttl_s=10_000, refusal_ttl_s=5)
+    world.exchange = ApiKeyExchange(world._ask, world.revocations, world, size=3, ttl_s=10_000, refusal_ttl_s=5)
     await world.token()
     world.seconds += 151
     assert await world.token() == "token-1"
@@ -123,3 +127,24 @@ async def test_the_key_used_longest_ago_is_forgotten_first(world: World) -> None
 async def test_keys_are_not_kept_as_they_are(world: World) -> None:
     await world.token("aac_secret")
     assert b"aac_secret" not in repr(world.exchange.__dict__).encode()
+
+
+async def test_a_revoked_key_is_exchanged_again_at_once_and_then_refused(world: World) -> None:
+    assert await world.token("mine") == "token-1"
+    assert await world.token("other") == "token-2"
+    world.revocations.add([revocation(api_key_id="id-1")])
+    world.wrong = {"mine"}
+    with pytest.raises(Unauthenticated):
+        await world.token("mine")
+    assert await world.token("other") == "token-2"
+    assert world.asked == ["mine", "other", "mine"]
+
+
+async def test_a_key_that_is_revoked_while_it_is_exchanged_is_refused(world: World) -> None:
+    exchange = asyncio.create_task(world.token())
+    await asyncio.sleep(0)
+    world.revocations.add([revocation(api_key_id="id-1")])
+    with pytest.raises(Unauthenticated) as refusal:
+        await exchange
+    assert refusal.value.reason == "REVOKED_TOKEN"
+    assert await world.token() == "token-2"

@@ -12,17 +12,22 @@ from typing import Any
 import grpc
 import jwt
 from aac.auth.v1 import auth_pb2, auth_pb2_grpc
+from aac.type.v1 import stream_pb2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aac_grpc.client.errors import Unauthenticated, from_rpc_error
-from aac_grpc.common.call import Principal
+from aac_grpc.common.call import Principal, current_call
 from aac_grpc.common.contract import policy_of
 from aac_grpc.common.identity import derive_service_secret
+from aac_grpc.common.keys import RemoteKeys, parse_keys
+from aac_grpc.common.resources import Resources
 from aac_grpc.common.server import Server, Service
 from aac_grpc.common.servicer import Servicer
 from aac_grpc.common.settings import ServiceSettings
-from aac_grpc.common.tokens import claims_of
+from aac_grpc.common.streams import EventTopic, Snapshot, StreamSession, frame, position
+from aac_grpc.common.tokens import TokenVerifier, claims_of
 from tests.support.ping import ROOT, SERVICE, PingServicer, Request, Response, ping_pb2_grpc
+from tests.support.revoking import revocation
 
 MESH_SECRET = "a mesh secret for tests, long enough"
 
@@ -80,6 +85,35 @@ class AuthDouble(Servicer, auth_pb2_grpc.AuthServiceServicer):
         self.token_requests = 0
         self.lifetime_s = 300.0
         self.failing = False
+        self.watches = 0
+        self.revoked: list[auth_pb2.Revocation] = []
+        self.topic = EventTopic(stream_pb2.TOPIC_REVOCATIONS, "", snapshot=self._all_revoked)
+
+    def prepare(self, resources: Resources) -> None:
+        """Has its own server know its own tokens."""
+
+        async def keys() -> Any:
+            return parse_keys([self.signer.public_key])
+
+        resources.verifier = TokenVerifier(
+            RemoteKeys(keys, resources.clock), resources.revocations, issuer="aac", clock=resources.clock
+        )
+
+    def revoke(self, **credential: Any) -> None:
+        """Revokes tokens: `session_id`, `api_key_id`, or `user_id` and `generation`."""
+        self.revoked.append(revocation(**credential))
+        self.topic.append(len(self.revoked), _framed(self.revoked[-1]))
+
+    def _all_revoked(self) -> Snapshot:
+        return Snapshot(self.topic.sequence, [_framed(one) for one in self.revoked])
+
+    async def WatchRevocations(self, request: Any, context: Any) -> Any:
+        self.watches += 1
+        session = StreamSession(heartbeat=0.05)
+        current_call().on_drain(session.drain)
+        session.subscribe(self.topic, position(request.resume))
+        async for encoded in session.frames():
+            yield encoded
 
     async def GetJwks(self, request: Any, context: Any) -> Any:
         self.key_requests += 1
@@ -99,8 +133,13 @@ class AuthDouble(Servicer, auth_pb2_grpc.AuthServiceServicer):
         return response
 
 
+def _framed(one: auth_pb2.Revocation) -> bytes:
+    return frame(auth_pb2.WatchRevocationsResponse.REVOCATIONS_FIELD_NUMBER, one.SerializeToString())
+
+
 for _name in ("Login", "Refresh", "Logout", "ExchangeApiKey", "CreateApiKey", "ListApiKeys", "RevokeApiKey",
-              "CreateUser", "ListUsers", "CreateAccount", "ListAccounts"):  # fmt: skip
+              "ListSessions", "RevokeSession", "CreateUser", "ListUsers", "UpdateUser", "DisableUser", "EnableUser",
+              "CreateAccount", "ListAccounts"):  # fmt: skip
     setattr(AuthDouble, _name, getattr(auth_pb2_grpc.AuthServiceServicer, _name))
 AuthDouble.__abstractmethods__ = frozenset()
 
@@ -124,7 +163,14 @@ async def serving(
     name: str, *servicers: Servicer, requires: Sequence[str] = (), **changes: Any
 ) -> AsyncIterator[Server]:
     """A server of these servicers that takes calls."""
-    service = Service(name=name, settings=ServiceSettings, build=lambda resources: servicers, requires=tuple(requires))
+
+    def build(resources: Resources) -> Sequence[Servicer]:
+        for servicer in servicers:
+            if isinstance(servicer, AuthDouble):
+                servicer.prepare(resources)
+        return servicers
+
+    service = Service(name=name, settings=ServiceSettings, build=build, requires=tuple(requires))
     server = Server(service, settings(name, **changes))
     await server.start()
     try:

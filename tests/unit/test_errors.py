@@ -48,6 +48,7 @@ EXAMPLES: list[AacError] = [
     DependencyUnavailable("postgresql", retry_after=1.5),
     Draining(),
     errors.NotWriter("main", retry_after=0.5),
+    errors.StaleRevocations(7.5),
     errors.UnknownOutcome(),
     errors.DeadlineExceeded(),
     errors.UnknownMethod("/x/Y"),

@@ -11,8 +11,10 @@ import pytest
 from aac_grpc.client.errors import DependencyUnavailable, Unauthenticated
 from aac_grpc.common.call import Principal
 from aac_grpc.common.keys import Keys, RemoteKeys, parse_keys
+from aac_grpc.common.revocations import Revocations
 from aac_grpc.common.tokens import TokenVerifier, claims_of, principal_of
 from tests.support.mesh import Signer
+from tests.support.revoking import revocation
 
 
 class ManualClock:
@@ -66,8 +68,13 @@ def jwks(signer: Signer) -> Jwks:
 
 
 @pytest.fixture
-def verifier(jwks: Jwks, clock: ManualClock) -> TokenVerifier:
-    return TokenVerifier(RemoteKeys(jwks, clock), issuer="aac", clock=clock, cache_size=10)
+def revocations(clock: ManualClock) -> Revocations:
+    return Revocations(clock, 5)
+
+
+@pytest.fixture
+def verifier(jwks: Jwks, revocations: Revocations, clock: ManualClock) -> TokenVerifier:
+    return TokenVerifier(RemoteKeys(jwks, clock), revocations, issuer="aac", clock=clock, cache_size=10)
 
 
 async def verify(verifier: TokenVerifier, token: str) -> Principal:
@@ -195,7 +202,7 @@ async def test_the_last_known_keys_hold_while_auth_service_is_away(
 
 async def test_without_any_key_the_caller_is_not_blamed(clock: ManualClock, jwks: Jwks, signer: Signer) -> None:
     jwks.away = True
-    verifier = TokenVerifier(RemoteKeys(jwks, clock), issuer="aac", clock=clock)
+    verifier = TokenVerifier(RemoteKeys(jwks, clock), Revocations(clock, 5), issuer="aac", clock=clock)
     with pytest.raises(DependencyUnavailable) as away:
         await verify(verifier, signer.token())
     assert away.value.metadata == {"dependency": "auth-service"}
@@ -209,12 +216,15 @@ async def test_the_memory_of_tokens_is_bounded(verifier: TokenVerifier, signer: 
     assert verifier.known(f"Bearer {tokens[-1]}") is not None
 
 
-async def test_a_revoked_session_is_forgotten(verifier: TokenVerifier, signer: Signer) -> None:
+async def test_a_revoked_token_is_forgotten_and_refused(
+    verifier: TokenVerifier, revocations: Revocations, signer: Signer
+) -> None:
     mine, other = signer.token("me"), signer.token("other")
     await verify(verifier, mine)
     await verify(verifier, other)
-    verifier.forget(lambda principal: principal.subject == "me")
+    revocations.add([revocation(user_id="me", generation=1)])
     assert verifier.known(f"Bearer {mine}") is None
+    assert await reason(verifier, f"Bearer {mine}") == "REVOKED_TOKEN"
     assert verifier.known(f"Bearer {other}") is not None
 
 

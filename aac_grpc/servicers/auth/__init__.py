@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 from aac_grpc.common.changes import Changes
+from aac_grpc.common.database import Database
 from aac_grpc.common.executor import BoundedExecutor
 from aac_grpc.common.outbox import Relay
 from aac_grpc.common.resources import Resources
@@ -18,6 +19,8 @@ from aac_grpc.servicers.auth.bootstrap import bootstrap
 from aac_grpc.servicers.auth.directory import Directory
 from aac_grpc.servicers.auth.lockout import Lockout, Policy
 from aac_grpc.servicers.auth.passwords import Passwords
+from aac_grpc.servicers.auth.revocation_feed import RevocationFeed
+from aac_grpc.servicers.auth.revocations import forget_ended, note_lifetime
 from aac_grpc.servicers.auth.service_identities import ServiceIdentities
 from aac_grpc.servicers.auth.servicer import AuthServicer
 from aac_grpc.servicers.auth.sessions import Lifetimes, Sessions
@@ -44,18 +47,23 @@ async def build(resources: Resources) -> Sequence[Servicer]:
     await ring.load()
     await bootstrap(database, directory, passwords, settings)
     resources.verifier = TokenVerifier(
-        ring, issuer=settings.token_issuer, clock=clock, cache_size=settings.token_cache_size
+        ring,
+        resources.revocations,
+        issuer=settings.token_issuer,
+        clock=clock,
+        cache_size=settings.token_cache_size,
     )
     resources.tasks.spawn(ring.keep_fresh, name="signing-keys")
     resources.tasks.spawn(Relay(database, resources.events).run, name="outbox")
     administration = Administration(
-        directory, keys, clock, operator_firm=settings.bootstrap_firm, plan=settings.default_plan
+        directory, keys, sessions, clock, operator_firm=settings.bootstrap_firm, plan=settings.default_plan
     )
     servicer = AuthServicer(
         administration=administration,
         changes=Changes(database),
         clock=clock,
         directory=directory,
+        feed=await _revocation_feed(resources, settings),
         keys=keys,
         passwords=passwords,
         ring=ring,
@@ -72,15 +80,24 @@ def _sessions(
     lockout = Lockout(database, clock, _lockout_policy(settings))
     secret = settings.derive_key("refresh tokens")
     sessions = Sessions(database, directory, passwords, lockout, tokens, clock, _lifetimes(settings), secret)
-    resources.tasks.spawn(partial(_tidy, sessions, lockout), name="tidy")
+    resources.tasks.spawn(partial(_tidy, database, sessions, lockout), name="tidy")
     return sessions
 
 
-async def _tidy(sessions: Sessions, lockout: Lockout) -> None:
+async def _revocation_feed(resources: Resources, settings: AuthSettings) -> RevocationFeed:
+    await note_lifetime(resources.database, settings.access_token_lifetime_s)
+    feed = RevocationFeed(resources.database, resources.revocations, resources.clock, settings.revocation_poll_s)
+    await feed.load()
+    resources.tasks.spawn(feed.follow, name="revocations")
+    return feed
+
+
+async def _tidy(database: Database, sessions: Sessions, lockout: Lockout) -> None:
     """Removes what has ended, again and again; runs until it is cancelled."""
     while True:
         await sessions.forget_ended()
         await lockout.forget_old()
+        await forget_ended(database)
         await asyncio.sleep(_TIDY_EVERY_S)
 
 

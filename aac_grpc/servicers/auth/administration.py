@@ -14,6 +14,8 @@ from aac_grpc.domain.permissions import ALL_ACCOUNTS, Role, narrow
 from aac_grpc.servicers.auth.api_keys import ApiKey, ApiKeys, new_key_id
 from aac_grpc.servicers.auth.directory import Account, Directory, User
 from aac_grpc.servicers.auth.events import identity_event
+from aac_grpc.servicers.auth.revocations import revoke
+from aac_grpc.servicers.auth.sessions import Session, Sessions
 
 ADMIN_SCOPE = "auth:admin"
 
@@ -21,10 +23,13 @@ ADMIN_SCOPE = "auth:admin"
 class Administration:
     """Changes on behalf of a caller, within what that one may give."""
 
-    def __init__(self, directory: Directory, keys: ApiKeys, clock: Clock, *, operator_firm: str, plan: str) -> None:
+    def __init__(
+        self, directory: Directory, keys: ApiKeys, sessions: Sessions, clock: Clock, *, operator_firm: str, plan: str
+    ) -> None:
         """Takes where changes go; users get `plan`, and only `operator_firm` may have operators, who see all firms."""
         self._directory = directory
         self._keys = keys
+        self._sessions = sessions
         self._clock = clock
         self._operator_firm = operator_firm
         self._plan = plan
@@ -44,8 +49,7 @@ class Administration:
         Raises:
             PermissionDenied: The firm may not have operators.
         """
-        if role is Role.OPERATOR and by.firm_id != self._operator_firm:
-            raise PermissionDenied("operators see all firms; yours may not have any", reason="MISSING_SCOPE")
+        self._check_role(by, role)
         user = await self._directory.add_user(
             tx,
             username=username,
@@ -57,6 +61,64 @@ class Administration:
         )
         await self._tell(tx, "user_created", user.user_id, by)
         return user
+
+    async def update_user(
+        self, tx: Transaction, by: Principal, username: str, *, role: Role, account_ids: Sequence[str]
+    ) -> User:
+        """Gives another user of the firm a role and accounts; tokens that were issued before are revoked.
+
+        Raises:
+            InvalidField: It is the caller, or an account is not one of the firm.
+            NotFound: The firm has no such user.
+            PermissionDenied: The firm may not have operators.
+        """
+        self._check_role(by, role)
+        user = await self._another(tx, by, username)
+        if (user.role, set(user.account_ids)) == (role, set(account_ids)):
+            return user
+        changed = await self._directory.change_user(
+            tx, user, role=role, account_ids=account_ids, disabled=user.disabled
+        )
+        await self._tell(tx, "user_changed", user.user_id, by, version=changed.generation + 1)
+        await revoke(tx, "user", user.user_id, changed.generation)
+        return changed
+
+    async def set_disabled(self, tx: Transaction, by: Principal, username: str, disabled: bool) -> User:
+        """Shuts another user of the firm out, or lets one in again.
+
+        Raises:
+            InvalidField: It is the caller.
+            NotFound: The firm has no such user.
+        """
+        user = await self._another(tx, by, username)
+        if user.disabled == disabled:
+            return user
+        changed = await self._directory.change_user(
+            tx, user, role=user.role, account_ids=user.account_ids, disabled=disabled
+        )
+        what = "user_disabled" if disabled else "user_enabled"
+        await self._tell(tx, what, user.user_id, by, version=changed.generation + 1)
+        if disabled:
+            await self._sessions.revoke_all(tx, user.user_id)
+            await revoke(tx, "user", user.user_id, changed.generation)
+        return changed
+
+    async def revoke_session(self, tx: Transaction, by: Principal, session_id: str) -> Session:
+        """Ends a session of the caller's or, for an administrator, of anybody in the firm.
+
+        Raises:
+            NotFound: There is none that the caller may end.
+        """
+        return await self._sessions.revoke(tx, session_id, by, by.firm_id if by.has_scope(ADMIN_SCOPE) else None)
+
+    async def _another(self, tx: Transaction, by: Principal, username: str) -> User:
+        if username == by.username:
+            raise InvalidField("username", "is your own: another administrator may change you")
+        return await self._directory.lock_user(tx, username, by.firm_id)
+
+    def _check_role(self, by: Principal, role: Role) -> None:
+        if role is Role.OPERATOR and by.firm_id != self._operator_firm:
+            raise PermissionDenied("operators see all firms; yours may not have any", reason="MISSING_SCOPE")
 
     async def create_account(
         self, tx: Transaction, by: Principal, *, account_id: str, name: str, usernames: Sequence[str]

@@ -12,6 +12,7 @@ from aac_grpc.client.errors import NotFound, Unauthenticated
 from aac_grpc.common.database import Database, Transaction
 from aac_grpc.common.paging import MAX_INTEGER, Page
 from aac_grpc.servicers.auth.directory import Directory
+from aac_grpc.servicers.auth.revocations import revoke
 from aac_grpc.servicers.auth.tokens import AccessToken, AccessTokens, Credential
 
 _PREFIX = "aac"
@@ -99,6 +100,7 @@ class ApiKeys:
         if key.revoked_at is not None:
             return key
         await tx.execute("update api_keys set revoked_at = %s where key_id = %s", (now, key_id))
+        await revoke(tx, "api_key", key_id)
         return replace(key, revoked_at=now)
 
     async def exchange(self, text: str, now: datetime) -> AccessToken:

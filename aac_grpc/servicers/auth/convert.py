@@ -7,7 +7,7 @@ from aac_grpc.common.types import EnumNames, to_timestamp
 from aac_grpc.domain.permissions import Role
 from aac_grpc.servicers.auth.api_keys import ApiKey
 from aac_grpc.servicers.auth.directory import Account, User
-from aac_grpc.servicers.auth.sessions import SignedIn
+from aac_grpc.servicers.auth.sessions import Session, SignedIn
 
 ROLES = EnumNames(auth_pb2.Role, Role)
 
@@ -47,6 +47,18 @@ def to_api_key(key: ApiKey) -> auth_pb2.ApiKey:
         expires_at=to_timestamp(key.expires_at) if key.expires_at else None,
         revoked_at=to_timestamp(key.revoked_at) if key.revoked_at else None,
         username=key.username,
+    )
+
+
+def to_session(session: Session, current: str) -> auth_pb2.Session:
+    """Writes a session; `current` is the id of the caller's own."""
+    return auth_pb2.Session(
+        session_id=session.session_id,
+        username=session.username,
+        created_at=to_timestamp(session.created_at),
+        ends_at=to_timestamp(session.ends_at),
+        revoked_at=to_timestamp(session.revoked_at) if session.revoked_at else None,
+        current=session.session_id == current,
     )
 
 

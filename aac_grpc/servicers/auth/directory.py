@@ -8,7 +8,7 @@ from typing import Any
 
 from psycopg.errors import UniqueViolation
 
-from aac_grpc.client.errors import AlreadyExists, InvalidField
+from aac_grpc.client.errors import AlreadyExists, InvalidField, NotFound
 from aac_grpc.common.call import Principal
 from aac_grpc.common.database import Database, Transaction
 from aac_grpc.common.paging import Page
@@ -27,6 +27,8 @@ class User:
     password_hash: str
     disabled: bool
     created_at: datetime
+    generation: int
+    """Grows with each change of the user; tokens of earlier ones are revoked."""
     account_ids: tuple[str, ...] = ()
     """Granted accounts."""
     firm_account_ids: tuple[str, ...] = ()
@@ -40,6 +42,7 @@ class User:
             kind="user",
             firm_id=self.firm_id,
             plan=self.plan,
+            generation=self.generation,
             scopes=ROLE_SCOPES[self.role],
             accounts=frozenset(accounts_of(self.role, self.account_ids, self.firm_account_ids)),
         )
@@ -156,14 +159,39 @@ class Directory:
         except UniqueViolation as error:
             raise AlreadyExists("user", username) from error
         user_id = _one(await cursor.fetchone())["user_id"]
-        granted = await _granted(
-            tx,
-            """insert into grants (user_id, account_id) select %s, account_id from accounts
-            where firm_id = %s and account_id = any(%s) returning account_id as name""",
-            (user_id, firm_id, list(account_ids)),
-        )
-        _check_all_found("account_ids", "account", account_ids, granted)
+        await _grant(tx, user_id, firm_id, account_ids)
         cursor = await tx.execute(_USERS + "where u.user_id = %s", (user_id,))
+        return _user(_one(await cursor.fetchone()))
+
+    async def lock_user(self, tx: Transaction, username: str, firm_id: str) -> User:
+        """Returns a user of a firm, whom nobody else changes until the transaction ends.
+
+        Raises:
+            NotFound: The firm has none of that name.
+        """
+        cursor = await tx.execute(
+            _USERS + "where u.username = %s and u.firm_id = %s for update of u", (username, firm_id)
+        )
+        row = await cursor.fetchone()
+        if row is None:
+            raise NotFound("user", username)
+        return _user(row)
+
+    async def change_user(
+        self, tx: Transaction, user: User, *, role: Role, account_ids: Sequence[str], disabled: bool
+    ) -> User:
+        """Makes the next generation of a locked user.
+
+        Raises:
+            InvalidField: An account is not one of the firm.
+        """
+        await tx.execute(
+            "update users set role = %s, disabled = %s, generation = generation + 1 where user_id = %s",
+            (role.value, disabled, user.user_id),
+        )
+        await tx.execute("delete from grants where user_id = %s", (user.user_id,))
+        await _grant(tx, user.user_id, user.firm_id, account_ids)
+        cursor = await tx.execute(_USERS + "where u.user_id = %s", (user.user_id,))
         return _user(_one(await cursor.fetchone()))
 
     async def set_password(self, user_id: str, password_hash: str) -> None:
@@ -195,6 +223,16 @@ class Directory:
         _check_all_found("usernames", "user", usernames, granted)
         cursor = await tx.execute(_ACCOUNTS + "where a.account_id = %s", (account_id,))
         return _account(_one(await cursor.fetchone()))
+
+
+async def _grant(tx: Transaction, user_id: str, firm_id: str, account_ids: Sequence[str]) -> None:
+    granted = await _granted(
+        tx,
+        """insert into grants (user_id, account_id) select %s, account_id from accounts
+        where firm_id = %s and account_id = any(%s) returning account_id as name""",
+        (user_id, firm_id, list(account_ids)),
+    )
+    _check_all_found("account_ids", "account", account_ids, granted)
 
 
 async def _granted(tx: Transaction, query: str, parameters: Sequence[Any]) -> set[str]:

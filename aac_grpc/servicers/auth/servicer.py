@@ -1,6 +1,6 @@
 """AuthService: messages to identity and back."""
 
-from aac.auth.v1 import auth_pb2_grpc
+from aac.auth.v1 import auth_pb2, auth_pb2_grpc
 from aac.auth.v1.auth_pb2 import (
     CreateAccountRequest,
     CreateAccountResponse,
@@ -8,6 +8,10 @@ from aac.auth.v1.auth_pb2 import (
     CreateApiKeyResponse,
     CreateUserRequest,
     CreateUserResponse,
+    DisableUserRequest,
+    DisableUserResponse,
+    EnableUserRequest,
+    EnableUserResponse,
     ExchangeApiKeyRequest,
     ExchangeApiKeyResponse,
     GetJwksRequest,
@@ -19,6 +23,8 @@ from aac.auth.v1.auth_pb2 import (
     ListAccountsResponse,
     ListApiKeysRequest,
     ListApiKeysResponse,
+    ListSessionsRequest,
+    ListSessionsResponse,
     ListUsersRequest,
     ListUsersResponse,
     LoginRequest,
@@ -29,6 +35,12 @@ from aac.auth.v1.auth_pb2 import (
     RefreshResponse,
     RevokeApiKeyRequest,
     RevokeApiKeyResponse,
+    RevokeSessionRequest,
+    RevokeSessionResponse,
+    UpdateUserRequest,
+    UpdateUserResponse,
+    User,
+    WatchRevocationsRequest,
 )
 
 from aac_grpc.common.call import current_call
@@ -36,16 +48,24 @@ from aac_grpc.common.changes import Changes
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.database import Transaction
 from aac_grpc.common.paging import Page
-from aac_grpc.common.servicer import Context, Servicer
+from aac_grpc.common.servicer import Context, Servicer, Stream
+from aac_grpc.common.streams import StreamSession, position
 from aac_grpc.common.types import to_datetime, to_timestamp
 from aac_grpc.servicers.auth.administration import Administration
 from aac_grpc.servicers.auth.api_keys import ApiKeys
-from aac_grpc.servicers.auth.convert import ROLES, to_account, to_api_key, to_token_pair, to_user
+from aac_grpc.servicers.auth.convert import ROLES, to_account, to_api_key, to_session, to_token_pair, to_user
 from aac_grpc.servicers.auth.directory import Directory
 from aac_grpc.servicers.auth.passwords import Passwords
+from aac_grpc.servicers.auth.revocation_feed import RevocationFeed
 from aac_grpc.servicers.auth.service_identities import ServiceIdentities
-from aac_grpc.servicers.auth.sessions import Sessions
+from aac_grpc.servicers.auth.sessions import Session, Sessions
 from aac_grpc.servicers.auth.signing import KeyRing, to_jwk
+from aac_grpc.servicers.auth.tokens import Credential
+
+HEARTBEAT_S = 1.0
+"""Between heartbeats of revocations: by these services know that they have missed none."""
+FIRST_HEARTBEAT_S = 0.05
+"""Who resumes, and has missed nothing, knows so at once."""
 
 
 class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
@@ -57,6 +77,7 @@ class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
         changes: Changes,
         clock: Clock,
         directory: Directory,
+        feed: RevocationFeed,
         keys: ApiKeys,
         passwords: Passwords,
         ring: KeyRing,
@@ -67,6 +88,7 @@ class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
         self._changes = changes
         self._clock = clock
         self._directory = directory
+        self._feed = feed
         self._keys = keys
         self._passwords = passwords
         self._ring = ring
@@ -126,6 +148,30 @@ class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
 
         return await self._changes.make(revoke)
 
+    async def ListSessions(self, request: ListSessionsRequest, context: Context) -> ListSessionsResponse:
+        caller = current_call().principal
+        page = Page.read(request.page, (int,), query=("sessions", caller.subject))
+        found = await self._sessions.of_user(caller.subject, page)
+        sessions, next_page = page.cut(found, lambda session: (session.number,))
+        return ListSessionsResponse(sessions=[_session(session) for session in sessions], page=next_page)
+
+    async def RevokeSession(self, request: RevokeSessionRequest, context: Context) -> RevokeSessionResponse:
+        async def revoke(tx: Transaction) -> tuple[str, RevokeSessionResponse]:
+            session = await self._administration.revoke_session(tx, current_call().principal, request.session_id)
+            return session.session_id, RevokeSessionResponse(session=_session(session))
+
+        return await self._changes.make(revoke)
+
+    async def WatchRevocations(self, request: WatchRevocationsRequest, context: Context) -> Stream:
+        self._feed.check()
+        session = StreamSession(heartbeat=FIRST_HEARTBEAT_S, staleness=lambda: self._feed.staleness_s)
+        current_call().on_drain(session.drain)
+        session.subscribe(self._feed.topic, position(request.resume))
+        async for encoded in session.frames():
+            yield encoded
+            if session.heartbeat != HEARTBEAT_S:
+                session.heartbeat = HEARTBEAT_S
+
     async def CreateUser(self, request: CreateUserRequest, context: Context) -> CreateUserResponse:
         password_hash = await self._passwords.hash(request.password)
 
@@ -141,6 +187,32 @@ class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
             return user.user_id, CreateUserResponse(user=to_user(user))
 
         return await self._changes.once(request.request_id, request, create)
+
+    async def UpdateUser(self, request: UpdateUserRequest, context: Context) -> UpdateUserResponse:
+        async def update(tx: Transaction) -> tuple[str, UpdateUserResponse]:
+            user = await self._administration.update_user(
+                tx,
+                current_call().principal,
+                request.username,
+                role=ROLES.member(request.role),
+                account_ids=request.account_ids,
+            )
+            return user.user_id, UpdateUserResponse(user=to_user(user))
+
+        return await self._changes.make(update)
+
+    async def DisableUser(self, request: DisableUserRequest, context: Context) -> DisableUserResponse:
+        return DisableUserResponse(user=await self._set_disabled(request.username, True))
+
+    async def EnableUser(self, request: EnableUserRequest, context: Context) -> EnableUserResponse:
+        return EnableUserResponse(user=await self._set_disabled(request.username, False))
+
+    async def _set_disabled(self, username: str, disabled: bool) -> User:
+        async def change(tx: Transaction) -> tuple[str, User]:
+            user = await self._administration.set_disabled(tx, current_call().principal, username, disabled)
+            return user.user_id, to_user(user)
+
+        return await self._changes.make(change)
 
     async def ListUsers(self, request: ListUsersRequest, context: Context) -> ListUsersResponse:
         firm_id = current_call().principal.firm_id
@@ -171,3 +243,7 @@ class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
     async def IssueServiceToken(self, request: IssueServiceTokenRequest, context: Context) -> IssueServiceTokenResponse:
         access = self._services.issue(request.service, request.secret, self._clock.now())
         return IssueServiceTokenResponse(access_token=access.token, expires_at=to_timestamp(access.expires_at))
+
+
+def _session(session: Session) -> auth_pb2.Session:
+    return to_session(session, Credential.of(current_call().principal.token_id).name)

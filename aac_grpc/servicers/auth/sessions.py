@@ -2,21 +2,24 @@
 
 import hmac
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from aac_grpc.client.errors import Unauthenticated
+from aac_grpc.client.errors import NotFound, Unauthenticated
 from aac_grpc.common import outbox
+from aac_grpc.common.call import Principal
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.database import Database, Transaction
+from aac_grpc.common.paging import MAX_INTEGER, Page
 from aac_grpc.common.topics import IDENTITY
 from aac_grpc.servicers.auth.directory import Directory, User
 from aac_grpc.servicers.auth.events import identity_event
 from aac_grpc.servicers.auth.lockout import Lockout
 from aac_grpc.servicers.auth.passwords import Passwords
+from aac_grpc.servicers.auth.revocations import revoke
 from aac_grpc.servicers.auth.tokens import AccessToken, AccessTokens, Credential
 
 
@@ -39,6 +42,26 @@ class SignedIn:
     access: AccessToken
     refresh_token: str
     refresh_expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A sign-in."""
+
+    session_id: str
+    user_id: str
+    username: str
+    created_at: datetime
+    ends_at: datetime
+    revoked_at: datetime | None
+    number: int
+    """Grows with each session that begins."""
+
+
+_SESSIONS = """
+    select s.family_id as session_id, s.user_id, u.username, s.created_at, s.ends_at, s.revoked_at, s.number
+    from sessions s join users u using (user_id)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +140,40 @@ class Sessions:
         async with self._database.transaction() as tx:
             await self._revoke(tx, Credential.of(token_id).name, self._clock.now(), "aac.identity.signed_out", user_id)
 
+    async def of_user(self, user_id: str, page: Page) -> Sequence[Session]:
+        """Returns a user's sessions that have not ended, newest first."""
+        rows = await self._database.fetch_all(
+            _SESSIONS
+            + """where s.user_id = %s and s.revoked_at is null and s.ends_at > %s and s.number < %s
+            order by s.number desc limit %s""",
+            (user_id, self._clock.now(), *page.start(MAX_INTEGER), page.limit),
+        )
+        return [Session(**row) for row in rows]
+
+    async def revoke(self, tx: Transaction, session_id: str, by: Principal, firm_id: str | None) -> Session:
+        """Ends a session of the caller's or, where `firm_id` is given, of anybody in the firm; again changes nothing.
+
+        Raises:
+            NotFound: There is none, or it is another's.
+        """
+        query = _SESSIONS + "where s.family_id = %s and (s.user_id = %s or u.firm_id = %s) for update of s"
+        cursor = await tx.execute(query, (session_id, by.subject, firm_id))
+        row = await cursor.fetchone()
+        if row is None:
+            raise NotFound("session", session_id)
+        session, now = Session(**row), self._clock.now()
+        if session.revoked_at is not None:
+            return session
+        await self._revoke(tx, session_id, now, "aac.identity.session_revoked", session.user_id, actor=by.subject)
+        return replace(session, revoked_at=now)
+
+    async def revoke_all(self, tx: Transaction, user_id: str) -> None:
+        """Ends all sessions of a user whose access tokens are revoked by themselves."""
+        await tx.execute(
+            "update sessions set revoked_at = %s where user_id = %s and revoked_at is null",
+            (self._clock.now(), user_id),
+        )
+
     async def forget_ended(self) -> None:
         """Removes sessions that ended a session's lifetime ago."""
         await self._database.execute(
@@ -168,15 +225,18 @@ class Sessions:
         expires_at = min(now + self._lifetimes.refresh_token, row["ends_at"])
         return _Refreshed(row["family_id"], row["user_id"], derived, now, expires_at)
 
-    async def _revoke(self, tx: Transaction, family_id: str, now: datetime, event_type: str, user_id: str) -> None:
+    async def _revoke(
+        self, tx: Transaction, family_id: str, now: datetime, event_type: str, user_id: str, actor: str = ""
+    ) -> None:
         cursor = await tx.execute(
             """update sessions set revoked_at = %s where family_id = %s and user_id = %s and revoked_at is null
             returning family_id""",
             (now, family_id, user_id),
         )
         if await cursor.fetchone():
-            event = identity_event(event_type, family_id, 1, now, actor=user_id)
+            event = identity_event(event_type, family_id, 1, now, actor=actor or user_id)
             await outbox.add(tx, event, IDENTITY)
+            await revoke(tx, "session", family_id)
 
     def _signed_in(self, user: User, refreshed: _Refreshed) -> SignedIn:
         credential = Credential(refreshed.family_id, sha256(refreshed.token.encode()).hexdigest()[:16])

@@ -18,6 +18,9 @@ class AuthSettings(MeshSettings):
     refresh_repeat_s: int = Field(
         30, ge=0, description="A refresh that is repeated within this gap gives the same successor."
     )
+    revocation_poll_s: float = Field(
+        0.5, gt=0, description="How often to look for what other instances revoked, where no notification came."
+    )
     signing_key_lifetime_s: int = Field(
         90 * 86_400, ge=3600, description="Age at which a signing key gets a successor."
     )

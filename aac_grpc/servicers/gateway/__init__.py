@@ -7,13 +7,14 @@ from weakref import WeakKeyDictionary
 from aac.auth.v1.auth_pb2 import ExchangeApiKeyRequest
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 
-from aac_grpc.common.call import current_call
+from aac_grpc.common.call import Principal, current_call
 from aac_grpc.common.contract import platform_contract
 from aac_grpc.common.events import EventTail
 from aac_grpc.common.interceptors.auth import CredentialScheme
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.server import Service
 from aac_grpc.common.servicer import Servicer
+from aac_grpc.common.tokens import principal_of, unverified_claims
 from aac_grpc.servicers.gateway.api_keys import ApiKeyExchange
 from aac_grpc.servicers.gateway.backends import BackendHealth
 from aac_grpc.servicers.gateway.callers import ApiKeyScheme, Callers, on_behalf_of
@@ -67,14 +68,16 @@ def api_key_exchange(resources: Resources) -> ApiKeyExchange:
         assert isinstance(settings, GatewaySettings)
         auth = resources.channels.stub(AuthServiceStub, "auth-service")
 
-        async def ask(api_key: str) -> tuple[str, float]:
+        async def ask(api_key: str) -> tuple[str, float, Principal]:
             # The budget of wrong keys is the caller's, not the gateway's.
             caller = await on_behalf_of(current_call(), resources.channels.tokens.get)
             response = await auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=api_key), metadata=caller)
-            return response.access_token, response.expires_at.ToNanoseconds() / 1e9
+            token = response.access_token
+            return token, response.expires_at.ToNanoseconds() / 1e9, principal_of(unverified_claims(token))
 
         _exchanges[resources] = ApiKeyExchange(
             ask,
+            resources.revocations,
             resources.clock,
             size=settings.api_key_cache_size,
             ttl_s=settings.api_key_ttl_s,

@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aac_grpc.client.errors import Unauthenticated
+from aac_grpc.common.call import Principal
 from aac_grpc.common.clock import Clock
+from aac_grpc.common.revocations import Revocations, revoked
 
 TOKEN_MARGIN_S = 10.0
 """A token is exchanged anew this long before its end, so that none ends on its way to a service."""
@@ -22,6 +24,8 @@ class ExchangedToken:
     token: str
     issued_at: float
     expires_at: float
+    principal: Principal
+    """Who the token speaks for, which revocations are told by."""
 
     def lives_on(self, now: float, longest_s: float) -> bool:
         """It is good for a call, and was got not longer ago than that."""
@@ -46,7 +50,8 @@ class ApiKeyExchange:
 
     def __init__(
         self,
-        exchange: Callable[[str], Awaitable[tuple[str, float]]],
+        exchange: Callable[[str], Awaitable[tuple[str, float, Principal]]],
+        revocations: Revocations,
         clock: Clock,
         *,
         size: int,
@@ -56,13 +61,17 @@ class ApiKeyExchange:
         """Begins with nothing remembered.
 
         Args:
-            exchange: Asks auth-service: API key to access token and its end, seconds since the Unix epoch.
+            exchange: Asks auth-service: API key to access token, its end (seconds since the Unix epoch), and who it
+                speaks for.
+            revocations: Which tokens hold no more: their keys are exchanged again at once.
             clock: Wall time.
             size: Most keys remembered; the one used longest ago is forgotten first.
-            ttl_s: How long a token is used before its key is exchanged again: so long at most a revoked key works.
+            ttl_s: How long a token is used before its key is exchanged again.
             refusal_ttl_s: How long a refused key is refused without asking again.
         """
         self._exchange = exchange
+        self._revocations = revocations
+        revocations.on_news(self._forget_revoked)
         self._clock = clock
         self._size = size
         self._ttl_s = ttl_s
@@ -111,13 +120,20 @@ class ApiKeyExchange:
     async def _ask(self, digest: bytes, api_key: str) -> ExchangedToken:
         asked_at = self._clock.time()
         try:
-            token, expires_at = await self._exchange(api_key)
+            token, expires_at, principal = await self._exchange(api_key)
         except Unauthenticated as error:
             self._remember(digest, _Refusal(error, self._clock.time() + self._refusal_ttl_s))
             raise
-        exchanged = ExchangedToken(token, asked_at, expires_at)
+        if self._revocations.cover(principal):  # while it was on its way
+            raise revoked()
+        exchanged = ExchangedToken(token, asked_at, expires_at, principal)
         self._remember(digest, exchanged)
         return exchanged
+
+    def _forget_revoked(self) -> None:
+        for digest, known in tuple(self._known.items()):
+            if isinstance(known, ExchangedToken) and self._revocations.cover(known.principal):
+                del self._known[digest]
 
     def _remember(self, digest: bytes, outcome: ExchangedToken | _Refusal) -> None:
         self._known[digest] = outcome

@@ -10,7 +10,7 @@ class GatewaySettings(ServiceSettings):
 
     api_key_cache_size: int = Field(10_000, ge=1, description="API keys whose tokens are remembered.")
     api_key_ttl_s: float = Field(
-        60.0, gt=0, description="How long an API key's token is used: so long at most a revoked key works."
+        60.0, gt=0, description="How long an API key's token is used before the key is exchanged again."
     )
     api_key_refusal_ttl_s: float = Field(
         5.0, gt=0, description="How long a refused API key is refused without asking auth-service again."

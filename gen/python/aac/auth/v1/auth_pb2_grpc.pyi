@@ -23,7 +23,9 @@ class AuthServiceStub:
     same successor; later reuse revokes the whole family.
     """
     Logout: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogoutRequest, _auth_pb2.LogoutResponse]
-    """Ends the caller's session: its refresh tokens stop working."""
+    """Ends the caller's session: its refresh tokens stop working at once, its access tokens within a second everywhere, and
+    so do the streams that they opened.
+    """
     ExchangeApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.ExchangeApiKeyRequest, _auth_pb2.ExchangeApiKeyResponse]
     """Exchanges an API key for a short access token. The gateway does it for callers who send a key; SDKs may do it themselves."""
     GetJwks: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetJwksRequest, _auth_pb2.GetJwksResponse]
@@ -34,14 +36,30 @@ class AuthServiceStub:
     """Lists the caller's API keys, without secrets."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeApiKeyRequest, _auth_pb2.RevokeApiKeyResponse]
     """Revokes one of the caller's API keys; an administrator may revoke any of the firm."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListSessionsRequest, _auth_pb2.ListSessionsResponse]
+    """Lists the caller's sessions that have not ended."""
+    RevokeSession: _aio.UnaryUnaryMultiCallable[_auth_pb2.RevokeSessionRequest, _auth_pb2.RevokeSessionResponse]
+    """Ends one of the caller's sessions, as Logout does; an administrator may end any of the firm."""
     CreateUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateUserRequest, _auth_pb2.CreateUserResponse]
     """Makes a user of the caller's firm."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListUsersRequest, _auth_pb2.ListUsersResponse]
     """Lists the users of the caller's firm."""
+    UpdateUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.UpdateUserRequest, _auth_pb2.UpdateUserResponse]
+    """Gives a user of the caller's firm another role and other accounts. Tokens that were issued before hold no more: the
+    user refreshes, and API keys are exchanged again.
+    """
+    DisableUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.DisableUserRequest, _auth_pb2.DisableUserResponse]
+    """Shuts a user of the caller's firm out: sessions end, tokens hold no more, API keys can't be exchanged."""
+    EnableUser: _aio.UnaryUnaryMultiCallable[_auth_pb2.EnableUserRequest, _auth_pb2.EnableUserResponse]
+    """Lets a disabled user in again: who signs in anew, and whose API keys work again."""
     CreateAccount: _aio.UnaryUnaryMultiCallable[_auth_pb2.CreateAccountRequest, _auth_pb2.CreateAccountResponse]
-    """Makes an account of the caller's firm and grants it to users. Cash and positions are the trading engine's."""
+    """Makes an account of the caller's firm and grants it to users. Cash and positions are the trading engine's. A token
+    covers the accounts that were granted before it was issued: refresh yours before you act on the account.
+    """
     ListAccounts: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListAccountsRequest, _auth_pb2.ListAccountsResponse]
     """Lists the accounts that the caller may act on; an administrator sees those of the firm."""
+    WatchRevocations: _aio.UnaryStreamMultiCallable[_auth_pb2.WatchRevocationsRequest, _auth_pb2.WatchRevocationsResponse]
+    """Streams what was revoked: a snapshot of all that still matters, then each revocation as it is committed."""
     IssueServiceToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.IssueServiceTokenRequest, _auth_pb2.IssueServiceTokenResponse]
     """Exchanges a service's bootstrap secret for an access token."""
 
@@ -72,7 +90,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.LogoutRequest,
         context: _aio.ServicerContext[_auth_pb2.LogoutRequest, _abc.Awaitable[_auth_pb2.LogoutResponse]],
     ) -> _abc.Awaitable[_auth_pb2.LogoutResponse]:
-        """Ends the caller's session: its refresh tokens stop working."""
+        """Ends the caller's session: its refresh tokens stop working at once, its access tokens within a second everywhere, and
+        so do the streams that they opened.
+        """
 
     @_abc_1.abstractmethod
     def ExchangeApiKey(
@@ -115,6 +135,22 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Revokes one of the caller's API keys; an administrator may revoke any of the firm."""
 
     @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _auth_pb2.ListSessionsRequest,
+        context: _aio.ServicerContext[_auth_pb2.ListSessionsRequest, _abc.Awaitable[_auth_pb2.ListSessionsResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.ListSessionsResponse]:
+        """Lists the caller's sessions that have not ended."""
+
+    @_abc_1.abstractmethod
+    def RevokeSession(
+        self,
+        request: _auth_pb2.RevokeSessionRequest,
+        context: _aio.ServicerContext[_auth_pb2.RevokeSessionRequest, _abc.Awaitable[_auth_pb2.RevokeSessionResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.RevokeSessionResponse]:
+        """Ends one of the caller's sessions, as Logout does; an administrator may end any of the firm."""
+
+    @_abc_1.abstractmethod
     def CreateUser(
         self,
         request: _auth_pb2.CreateUserRequest,
@@ -131,12 +167,40 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists the users of the caller's firm."""
 
     @_abc_1.abstractmethod
+    def UpdateUser(
+        self,
+        request: _auth_pb2.UpdateUserRequest,
+        context: _aio.ServicerContext[_auth_pb2.UpdateUserRequest, _abc.Awaitable[_auth_pb2.UpdateUserResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.UpdateUserResponse]:
+        """Gives a user of the caller's firm another role and other accounts. Tokens that were issued before hold no more: the
+        user refreshes, and API keys are exchanged again.
+        """
+
+    @_abc_1.abstractmethod
+    def DisableUser(
+        self,
+        request: _auth_pb2.DisableUserRequest,
+        context: _aio.ServicerContext[_auth_pb2.DisableUserRequest, _abc.Awaitable[_auth_pb2.DisableUserResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.DisableUserResponse]:
+        """Shuts a user of the caller's firm out: sessions end, tokens hold no more, API keys can't be exchanged."""
+
+    @_abc_1.abstractmethod
+    def EnableUser(
+        self,
+        request: _auth_pb2.EnableUserRequest,
+        context: _aio.ServicerContext[_auth_pb2.EnableUserRequest, _abc.Awaitable[_auth_pb2.EnableUserResponse]],
+    ) -> _abc.Awaitable[_auth_pb2.EnableUserResponse]:
+        """Lets a disabled user in again: who signs in anew, and whose API keys work again."""
+
+    @_abc_1.abstractmethod
     def CreateAccount(
         self,
         request: _auth_pb2.CreateAccountRequest,
         context: _aio.ServicerContext[_auth_pb2.CreateAccountRequest, _abc.Awaitable[_auth_pb2.CreateAccountResponse]],
     ) -> _abc.Awaitable[_auth_pb2.CreateAccountResponse]:
-        """Makes an account of the caller's firm and grants it to users. Cash and positions are the trading engine's."""
+        """Makes an account of the caller's firm and grants it to users. Cash and positions are the trading engine's. A token
+        covers the accounts that were granted before it was issued: refresh yours before you act on the account.
+        """
 
     @_abc_1.abstractmethod
     def ListAccounts(
@@ -145,6 +209,14 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_auth_pb2.ListAccountsRequest, _abc.Awaitable[_auth_pb2.ListAccountsResponse]],
     ) -> _abc.Awaitable[_auth_pb2.ListAccountsResponse]:
         """Lists the accounts that the caller may act on; an administrator sees those of the firm."""
+
+    @_abc_1.abstractmethod
+    def WatchRevocations(
+        self,
+        request: _auth_pb2.WatchRevocationsRequest,
+        context: _aio.ServicerContext[_auth_pb2.WatchRevocationsRequest, _abc.AsyncIterator[_auth_pb2.WatchRevocationsResponse]],
+    ) -> _abc.AsyncIterator[_auth_pb2.WatchRevocationsResponse]:
+        """Streams what was revoked: a snapshot of all that still matters, then each revocation as it is committed."""
 
     @_abc_1.abstractmethod
     def IssueServiceToken(

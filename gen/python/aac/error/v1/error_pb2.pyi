@@ -74,6 +74,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The service is shutting down; another instance will answer."""
     ERROR_REASON_UNKNOWN_METHOD: _ErrorReason.ValueType  # 25
     """There is no such method."""
+    ERROR_REASON_STALE_REVOCATIONS: _ErrorReason.ValueType  # 26
+    """The service has not heard for too long what was revoked, and refuses audited methods; retry later."""
     ERROR_REASON_NOT_WRITER: _ErrorReason.ValueType  # 27
     """The instance does not write the venue, and who does could not be reached in time; a retry is safe."""
 
@@ -132,6 +134,8 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 24
 """The service is shutting down; another instance will answer."""
 ERROR_REASON_UNKNOWN_METHOD: ErrorReason.ValueType  # 25
 """There is no such method."""
+ERROR_REASON_STALE_REVOCATIONS: ErrorReason.ValueType  # 26
+"""The service has not heard for too long what was revoked, and refuses audited methods; retry later."""
 ERROR_REASON_NOT_WRITER: ErrorReason.ValueType  # 27
 """The instance does not write the venue, and who does could not be reached in time; a retry is safe."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -182,7 +182,9 @@ class MethodPolicy(_message.Message):
     priority: Global___Priority.ValueType
     """What is shed first."""
     audit: _builtins.bool
-    """Every call is logged, not a sample. Where services watch revocations, it fails closed while that is stale."""
+    """Every call is logged, not a sample, and is refused (UNAVAILABLE, STALE_REVOCATIONS) while the service does not know
+    what was revoked in the last seconds.
+    """
     exposure: Global___Exposure.ValueType
     """Who can reach the method."""
     def __init__(

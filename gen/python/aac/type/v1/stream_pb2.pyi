@@ -94,6 +94,8 @@ class _TopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Topic.ValueType
     """EVENT: domain events of the platform (operators)."""
     TOPIC_INSTANCES: _Topic.ValueType  # 8
     """EVENT: service instances (the registry)."""
+    TOPIC_REVOCATIONS: _Topic.ValueType  # 9
+    """EVENT: tokens that hold no more (services only)."""
 
 class Topic(_Topic, metaclass=_TopicEnumTypeWrapper):
     """What a frame is about. EVENT topics never skip a sequence; STATE topics may (the latest wins)."""
@@ -116,6 +118,8 @@ TOPIC_EVENTS: Topic.ValueType  # 7
 """EVENT: domain events of the platform (operators)."""
 TOPIC_INSTANCES: Topic.ValueType  # 8
 """EVENT: service instances (the registry)."""
+TOPIC_REVOCATIONS: Topic.ValueType  # 9
+"""EVENT: tokens that hold no more (services only)."""
 Global___Topic: _TypeAlias = Topic  # noqa: Y015
 
 @_typing.final
