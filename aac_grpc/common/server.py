@@ -192,10 +192,12 @@ class Server:
 
     async def _drain(self) -> None:
         self.resources.health.shut_down()
-        for servicer in self.servicers:
-            servicer.drain()
-        if late := await self._streams.drain(self.settings.drain_grace_s):
+        grace_s = self.settings.drain_grace_s
+        giving_away = [asyncio.create_task(servicer.drain()) for servicer in self.servicers]
+        if late := await self._streams.drain(grace_s):
             _log.warning("streams did not end in time", streams=late)
+        if giving_away:
+            await asyncio.wait(giving_away, timeout=grace_s)
 
     async def _serve_until_told(self) -> None:
         loop = asyncio.get_running_loop()

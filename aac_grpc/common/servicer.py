@@ -35,8 +35,11 @@ class Servicer:
         """
         return {}
 
-    def drain(self) -> None:
-        """Called when the server begins to shut down, while calls still run: take on no new work."""
+    async def drain(self) -> None:
+        """Called when the server begins to shut down, while calls still arrive: give away what others can do.
+
+        The server goes on when it returns, after `drain_grace_s` at the latest.
+        """
 
     async def stop(self) -> None:
         """Called once after the last call ended and before resources close: write down what must not be lost."""

@@ -226,7 +226,7 @@ async def test_servicers_start_before_the_first_call_and_stop_after_the_last() -
             story.append("call ends")
             return Response()
 
-        def drain(self) -> None:
+        async def drain(self) -> None:
             story.append("drain")
 
         async def stop(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,7 +12,6 @@ from aac.type.v1.money_pb2 import Money
 from grpc import aio
 
 from aac_grpc.client.errors import InvalidFields, KeyReused, NotFound, PermissionDenied, WrongState
-from tests.integration.services import Caller
 from tests.integration.trading import (
     BUY,
     FILLED,
@@ -25,6 +24,7 @@ from tests.integration.trading import (
     new_venue,
     stack,
 )
+from tests.integration.trading_feed import Feeder, new, take
 
 
 @pytest.fixture(scope="module")
@@ -37,35 +37,6 @@ async def engine(installation: dict[str, Any]) -> AsyncIterator[Stack]:
 async def venue(engine: Stack) -> AsyncIterator[VenueUnderTest]:
     async with new_venue(engine) as venue:
         yield venue
-
-
-def new(ref: str, side: int, price: int, quantity: int) -> venue_pb2.FeedItem:
-    return venue_pb2.FeedItem(new=venue_pb2.FeedNew(order_ref=ref, side=side, price=price, quantity=quantity))
-
-
-def take(side: int, price: int, row: int, ref: str, quantity: int) -> venue_pb2.FeedItem:
-    fill = venue_pb2.FeedFill(row=row, order_ref=ref, quantity=quantity)
-    return venue_pb2.FeedItem(take=venue_pb2.FeedTake(side=side, price=price, quantity=quantity, fills=[fill]))
-
-
-class Feeder:
-    """One feeder's stream."""
-
-    def __init__(self, service: Caller, venue: str, run_id: str = "day-1") -> None:
-        self._call = service._stub.Feed(metadata=service._metadata, timeout=60)
-        self.opening = venue_pb2.FeedOpen(venue=venue, run_id=run_id, account_id="flow", instrument=instrument())
-
-    async def open(self) -> venue_pb2.FeedRun:
-        await self._call.write(venue_pb2.FeedRequest(open=self.opening))
-        return (await self._call.read()).run
-
-    async def send(self, rows: Sequence[venue_pb2.FeedRow]) -> venue_pb2.FeedResponse:
-        await self._call.write(venue_pb2.FeedRequest(rows=rows))
-        return await self._call.read()
-
-    async def close(self) -> None:
-        await self._call.done_writing()
-        assert await self._call.read() is aio.EOF
 
 
 async def test_a_venue_is_made_and_removed_in_under_a_second(engine: Stack) -> None:

@@ -93,6 +93,12 @@ class Stack:
         token = {"subject": "market-data", "kind": "service", "scopes": ("internal",), "accounts": ("*",)}
         return self.caller(VenueServiceStub, **token)
 
+    async def another(self, **changes: Any) -> "Stack":
+        """Another engine on the same state, as the engine of the same stack."""
+        place = {"risk_address": self.risk.address, **changes}
+        engine = await self._exit.enter_async_context(running(trading.service, self.installation, self.auth, **place))
+        return Stack(self.signer, self.auth, self.risk, engine, self.installation, self._exit)
+
     async def restart(self, **changes: Any) -> None:
         """Stops the engine and starts another one on the same state and port."""
         await self.engine.stop()

@@ -19,6 +19,8 @@ _log = structlog.get_logger(__name__)
 
 RENEWALS_A_LEASE = 4
 PURGE_S = 5.0
+OTHERS_FIRST_S = 0.3
+"""How long an instance keeps away from a venue that it has given up."""
 OPENINGS_AT_ONCE = 8
 """Venues that are adopted at the same time; those that somebody asks for are opened beside them."""
 
@@ -125,17 +127,13 @@ class Exchange:
         self._begin_opening(held)
         return True
 
-    async def hand_over(self, name: str, wait_s: float) -> None:
-        """Gives a venue up, so that another instance opens it at once.
-
-        Args:
-            name: The venue.
-            wait_s: How long this one keeps away from it.
-        """
+    async def hand_over(self, name: str) -> None:
+        """Gives a venue up, so that another instance opens it at once."""
         venue = self._open.get(name)
         if venue is not None:
-            self._given_up[name] = time.monotonic() + wait_s
+            self._given_up[name] = float("inf")
             await self._give_back(venue, LeaseLost(name))
+            self._given_up[name] = time.monotonic() + OTHERS_FIRST_S
 
     async def _give_back(self, venue: OpenVenue, reason: AacError) -> None:
         name = venue.row.name

@@ -9,7 +9,7 @@ import structlog
 
 from aac_grpc.client.errors import AacError
 from aac_grpc.common.peers import is_gone
-from aac_grpc.common.tasks import Tasks
+from aac_grpc.common.tasks import Task, Tasks
 from aac_grpc.common.types import DEFAULT_VENUE
 from aac_grpc.servicers.trading.engines import Engines
 from aac_grpc.servicers.trading.exchange import RENEWALS_A_LEASE, Exchange
@@ -53,7 +53,8 @@ class Sharing:
         self._lease_s = lease_s
         self._woken = asyncio.Event()
         self._free_since: dict[int, float] = {}
-        self._moved_at = 0.0
+        self._presence: Task | None = None
+        self._above_since: float | None = None
 
     async def start(self) -> None:
         """Opens the main venue unless another engine writes it, and takes part from now on."""
@@ -70,12 +71,25 @@ class Sharing:
                     break
                 continue
             await asyncio.sleep(SHORTEST_PAUSE_S)
-        for work, name in ((self._present, "presence"), (self._watch, "venues"), (self._listen, "lease news")):
+        self._presence = self._tasks.spawn(self._present, name="presence")
+        for work, name in ((self._watch, "venues"), (self._listen, "lease news")):
             self._tasks.spawn(work, name=name)
 
-    def leave(self) -> None:
+    async def leave(self) -> None:
         """Gives all venues to others, where there are any."""
-        self._tasks.spawn(self._leave, name="handover", restart=False)
+        if self._presence is not None:
+            await self._presence.cancel()
+        try:
+            await self._engines.leave()
+            if not await self._engines.others():
+                return
+        except AacError as error:
+            _log.warning("venues not handed over", error=str(error))
+            return
+        self._exchange.leaving = True
+        async with asyncio.TaskGroup() as group:
+            for name in self._exchange.names:
+                group.create_task(self._exchange.hand_over(name))
 
     async def has_ended(self, writer: Writer) -> bool:
         """Finds out whether a writer's process has ended, once for all whose calls to it failed."""
@@ -86,25 +100,11 @@ class Sharing:
                     _log.warning("the writer's process has ended", venue=writer.venue, address=writer.address)
         return writer.gone
 
-    async def _leave(self) -> None:
-        try:
-            others = await self._engines.others()
-            if not others:
-                return
-            self._exchange.leaving = True
-            await self._engines.leave()
-        except AacError as error:
-            _log.warning("venues not handed over", error=str(error))
-            return
-        async with asyncio.TaskGroup() as group:
-            for name in self._exchange.names:
-                group.create_task(self._exchange.hand_over(name, self._lease_s))
-
     async def _present(self) -> None:
         """Says again and again that this engine runs, until cancelled."""
         while not (address := self._address()):  # noqa: ASYNC110 the server tells nobody
             await asyncio.sleep(SHORTEST_PAUSE_S)
-        while not self._exchange.leaving:
+        while True:
             try:
                 await self._engines.say(address)
             except AacError as error:
@@ -155,6 +155,11 @@ class Sharing:
                 if not self._exchange.adopt(one):
                     break
                 room -= 1
-        if room < 0 and not free and others and now - self._moved_at > self._lease_s:
-            self._moved_at = now
-            await self._exchange.hand_over(self._exchange.names[-1], self._lease_s / 2)
+        if room >= 0 or free or not others:
+            self._above_since = None
+        elif self._above_since is None:
+            self._above_since = now
+        elif now - self._above_since > self._lease_s:
+            # For as long as this all of the others have run.
+            self._above_since = now
+            await self._exchange.hand_over(self._exchange.names[-1])

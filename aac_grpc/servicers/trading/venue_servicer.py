@@ -54,9 +54,9 @@ class VenueServicer(Servicer, VenueServiceServicer):
         """Opens the main venue, unless another engine writes it."""
         await self._sharing.start()
 
-    def drain(self) -> None:
+    async def drain(self) -> None:
         """Hands all venues over to other engines, where there are any."""
-        self._sharing.leave()
+        await self._sharing.leave()
 
     async def stop(self) -> None:
         """Gives all venues back."""
