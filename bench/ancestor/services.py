@@ -1,12 +1,22 @@
-"""`python -m bench.ancestor.services PORT`: one service of the ancestor's, told by REDIS_URL."""
+"""`python -m bench.ancestor.services PORT`: one service of the ancestor's.
 
+Told by REDIS_URL, and by DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS where it shall open those as well. Each service has
+a pool of its own, and a request that needs the database holds a connection from its beginning to its end: that is what
+a dependency with `yield` does, and what FastAPI's documentation shows.
+"""
+
+import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated, Any
 
 import uvicorn
-from fastapi import FastAPI
+from aiokafka import AIOKafkaProducer
+from fastapi import Depends, FastAPI, Request
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
 from redis.asyncio import BlockingConnectionPool, Redis
 
 from bench.ancestor.middleware import (
@@ -16,26 +26,49 @@ from bench.ancestor.middleware import (
     RateLimitMiddleware,
     configure_logging,
 )
-from bench.ancestor.models import QuotesResponse, Symbols, quote_of
+from bench.ancestor.models import BaseResponse, QuotesResponse, Symbols, quote_of
+from bench.mesh.account_work import ACCOUNT, DOWNSTREAM_S, ORDERS
 
 REDIS_CONNECTIONS = 50
+DATABASE_CONNECTIONS = 50
+DATABASE_LIFETIME_S = 1800
+
+
+class AccountResponse(BaseResponse):
+    """An account and how many orders it has."""
+
+    account: str
+    orders: int
+
+
+async def connection(request: Request) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection for as long as the request takes."""
+    async with request.app.state.pool.connection() as taken:
+        yield taken
 
 
 def make_app() -> FastAPI:
     """The application with its middlewares, the outermost added last."""
     # redis-py's ordinary pool would refuse the 51st request at a time; this one lets it wait.
-    pool = BlockingConnectionPool.from_url(
+    redis_pool = BlockingConnectionPool.from_url(
         os.environ["REDIS_URL"], max_connections=REDIS_CONNECTIONS, timeout=30, health_check_interval=30
     )
-    redis = Redis.from_pool(pool)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await redis.aclose()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(redis_pool.aclose)
+            if url := os.environ.get("DATABASE_URL"):
+                pool = AsyncConnectionPool(
+                    url, min_size=1, max_size=DATABASE_CONNECTIONS, max_lifetime=DATABASE_LIFETIME_S, open=False
+                )
+                app.state.pool = await stack.enter_async_context(pool)
+            if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+                await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=servers))
+            yield
 
     app = FastAPI(title="market-data", lifespan=lifespan)
-    app.add_middleware(RateLimitMiddleware, redis=redis)
+    app.add_middleware(RateLimitMiddleware, redis=Redis.from_pool(redis_pool))
     app.add_middleware(AuthMiddleware)
     app.add_middleware(LoggingMiddleware, log=configure_logging())
     app.add_middleware(MetricsMiddleware)
@@ -43,6 +76,13 @@ def make_app() -> FastAPI:
     @app.get("/api/v1/quotes")
     async def get_quotes(symbols: Symbols) -> QuotesResponse:
         return QuotesResponse(quotes=[quote_of(symbol) for symbol in symbols])
+
+    @app.get("/api/v1/account")
+    async def get_account(database: Annotated[AsyncConnection[Any], Depends(connection)]) -> AccountResponse:
+        (account,) = await (await database.execute(ACCOUNT)).fetchone() or ("",)
+        await asyncio.sleep(DOWNSTREAM_S)
+        (orders,) = await (await database.execute(ORDERS)).fetchone() or (0,)
+        return AccountResponse(account=account, orders=orders)
 
     return app
 

@@ -63,20 +63,24 @@ async def grpc_contestant(
         connections: That the callers share; 0 gives each its own.
     """
     port = free_port()
-    environment = {
-        "AAC_GRPC_PORT": str(port),
-        "AAC_ADMIN_PORT": "0",
-        "AAC_AUTH_ADDRESS": signer.address,
-        "AAC_REGISTRY_ADDRESS": "",
-        "AAC_RATE_LIMITS": json.dumps(UNLIMITED),
-        **(settings or {}),
-    }
+    environment = {**grpc_settings(port, signer), **(settings or {})}
     address = f"127.0.0.1:{port}"
     arguments = ("-m", "bench.spine.chain_servers", kind)
     async with program(*arguments, environment=environment, core=cores.SERVERS) as server:
         await ready(address)
         async with calling(quotes(address, credentials, connections), server.pid) as callers:
             yield Contestant(server.pid, address, callers)
+
+
+def grpc_settings(port: int, signer: Authority) -> dict[str, str]:
+    """Environment of a process that is a service by itself: nobody's quota is used up, and there is no registry."""
+    return {
+        "AAC_GRPC_PORT": str(port),
+        "AAC_ADMIN_PORT": "0",
+        "AAC_AUTH_ADDRESS": signer.address,
+        "AAC_REGISTRY_ADDRESS": "",
+        "AAC_RATE_LIMITS": json.dumps(UNLIMITED),
+    }
 
 
 async def ready(address: str) -> None:
