@@ -51,7 +51,7 @@ class AsyncClient(TradingCalls, MarketCalls, AnalysisCalls, IdentityCalls, Platf
         """Connects with the first call.
 
         Args:
-            target: host:port of the gateway.
+            target: host:port of the gateway; of several gateways with commas between, among which calls are spread.
             api_key: The whole secret of an API key.
             username: Of a user; logs in at the first call and keeps the session fresh.
             password: Of that user.

@@ -99,7 +99,7 @@ def open_channel(
 
     Args:
         target: Such as "127.0.0.1:50050" or "dns:///gateway.example:443"; or several addresses, among which calls are
-            spread.
+            spread: a list, or a text with commas between.
         credentials: Of TLS; None is plaintext.
         options: Instead of `channel_options()`.
         interceptors: Of this channel.
@@ -107,7 +107,8 @@ def open_channel(
     Raises:
         ValueError: There are several addresses, and one is not IPv4.
     """
-    addresses = [target] if isinstance(target, str) else list(target)
+    given = target.split(",") if isinstance(target, str) else target
+    addresses = [address.strip() for address in given]
     config = SERVICE_CONFIG if len(addresses) > 1 else SINGLE_SERVICE_CONFIG
     chosen = list(options) if options is not None else channel_options(service_config=config)
     if credentials is None:
