@@ -88,13 +88,17 @@ class LeasedQuotas:
 
     async def run(self) -> None:
         """Asks Redis for what charges need, until cancelled."""
+        this = asyncio.current_task()
+        assert this is not None
         self._running = True
         try:
-            while True:
+            # Redis's client answers now and then although it was cancelled.
+            while not this.cancelling():
                 await self._wake.wait()
                 self._wake.clear()
                 due, self._due = self._due, []
                 await self._ask_for(due)
+            raise asyncio.CancelledError
         finally:
             self._running = False
             self._decide_waiting(self._leases.values())
