@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -121,3 +122,13 @@ def clock(value: datetime) -> str:
     local = value.astimezone()
     is_today = local.date() == datetime.now().astimezone().date()
     return f"{local:%H:%M:%S.%f}"[:12] if is_today else f"{local:%Y-%m-%d %H:%M:%S}"
+
+
+def quiet_logs() -> None:
+    """Has the mesh's own channels, where a command uses them, log errors alone, and never among what it prints."""
+    import structlog
+
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+    )

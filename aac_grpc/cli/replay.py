@@ -18,7 +18,7 @@ from aac_grpc.backends.errors import BackendError
 from aac_grpc.backends.spec import ProcessState
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.cli.command import JsonOption
-from aac_grpc.cli.output import console, print_facts, print_json
+from aac_grpc.cli.output import console, print_facts, print_json, quiet_logs
 from aac_grpc.cli.up import parse_speed
 from aac_grpc.client.market_stream import DEFAULT_VENUE
 from aac_grpc.feeds.lobster import LobsterDay
@@ -55,6 +55,7 @@ def replay(
     settings = _settings(venue)
     day = LobsterDay.open(path, symbol or None)
     run_id = run or f"replay-{time.strftime('%Y%m%d-%H%M%S')}"
+    quiet_logs()
     result = asyncio.run(_replay(settings, day, venue, run_id, parse_speed(speed), as_json=json))
     if json:
         print_json({"type": "result", "run": result})

@@ -23,7 +23,7 @@ from aac_grpc.backends.spec import ProcessState, SupervisorStatus
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
 from aac_grpc.cli.command import JsonOption, OffsetOption
-from aac_grpc.cli.output import console, print_facts, print_json
+from aac_grpc.cli.output import console, print_facts, print_json, quiet_logs
 from aac_grpc.cli.steps import Steps
 from aac_grpc.platform.flow import Flow, choose_flow
 from aac_grpc.platform.replicas import parse_replicas
@@ -73,6 +73,7 @@ def up(
     With DATABASE_URL, REDIS_URL or KAFKA_BOOTSTRAP_SERVERS in the environment, that backend is used instead of an
     embedded one. Ctrl-C or `aac down` ends everything; a second `aac up` finds its data.
     """
+    quiet_logs()
     counts = parse_replicas(replicas or ())
     flow = None if no_flow else choose_flow(day, parse_speed(speed))
     state = StateDirectory.default()
