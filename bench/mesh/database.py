@@ -30,8 +30,8 @@ COUNT = "select count(*) from pg_stat_activity where backend_type = 'client back
 WHAT = (
     f"six services on each side, {RATE:g} requests a second to each at the same random times; a request makes"
     f" {QUERIES} queries and waits {DOWNSTREAM_S * 1e3:.0f} ms for another service between them; pools of one"
-    " connection that grow as they need on both sides, both psycopg; the ancestor's requests hold a connection from beginning to"
-    " end (a FastAPI dependency with yield), our methods for a statement; connections as PostgreSQL counts them after"
+    " connection that grow as they need on both sides, both psycopg; the ancestor's requests hold a connection from"
+    " beginning to end (a FastAPI dependency with yield), our methods for a statement; connections as PostgreSQL counts them after"
     " each run"
 )
 
