@@ -215,6 +215,27 @@ class Overloaded(AacError):
     default_message = "the service has too much to do; retry later"
 
 
+class TooManyStreams(AacError):
+    """So many streams are open already that no further one is; end one first."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_STREAMS"
+
+    def __init__(self, limit: int, *, owner: str, setting: str) -> None:
+        """Refuses a stream.
+
+        Args:
+            limit: How many may be open.
+            owner: Whose they are, such as "user:ada" or "this process".
+            setting: What an operator may change.
+        """
+        super().__init__(
+            f"{owner} has {limit} streams open, the most that may be: end one, put several subscriptions on one stream,"
+            f" or have {setting} raised",
+            metadata={"limit": str(limit), "owner": owner, "setting": setting},
+        )
+
+
 class Unavailable(AacError):
     """Nothing is wrong with the request; a retry may pass."""
 

@@ -36,6 +36,7 @@ _BY_REASON = {
     "WRONG_STATE": _errors.WrongState,
     "RATE_LIMITED": _errors.RateLimited,
     "OVERLOADED": _errors.Overloaded,
+    "TOO_MANY_STREAMS": _errors.TooManyStreams,
     "DEPENDENCY_UNAVAILABLE": _errors.DependencyUnavailable,
     "DRAINING": _errors.Draining,
     "STALE_REVOCATIONS": _errors.StaleRevocations,

@@ -23,6 +23,8 @@ from aac_grpc.common.interceptors.deadline import Deadline
 from aac_grpc.common.interceptors.hooks import Interceptor, compose
 from aac_grpc.common.interceptors.metrics import Metrics
 from aac_grpc.common.interceptors.ratelimit import RateLimit
+from aac_grpc.common.interceptors.shed import Gate, LoadShedding, PulseGate
+from aac_grpc.common.interceptors.streams import PrincipalStreamLimit, StreamLimit
 from aac_grpc.common.interceptors.validate import Validation
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.servicer import Servicer
@@ -30,18 +32,26 @@ from aac_grpc.common.servicer import Servicer
 
 def outer_chain(resources: Resources) -> list[Interceptor]:
     """What stands around every method, outermost first; recovery is the adapter itself."""
-    return [Metrics(), AccessLog(resources.settings)]
+    return [Metrics(), AccessLog(resources.settings), StreamLimit(resources.settings)]
 
 
 def inner_chain(
-    resources: Resources, required: Sequence[str], schemes: Sequence[CredentialScheme]
+    resources: Resources,
+    required: Sequence[str],
+    schemes: Sequence[CredentialScheme],
+    shedding: LoadShedding | None = None,
 ) -> list[Interceptor]:
-    """What stands around methods that are served here rather than forwarded."""
+    """What stands around methods that are served here rather than forwarded.
+
+    Load shedding stands before all of this, where gRPC asks for handlers; what is in the chain is for items of streams.
+    """
     settings = resources.settings
     return [
         Deadline(settings),
+        *((shedding,) if shedding is not None else ()),
         Authentication(Trust(resources.verifier, resources.revocations, resources.clock, schemes, resources.service)),
         Authorization(),
+        PrincipalStreamLimit(settings),
         RateLimit(settings, resources.quotas),
         RequiredDependencies(resources.breakers, required),
         Validation(),
@@ -79,25 +89,32 @@ def handlers_of(servicer: Servicer) -> dict[str, Handler]:
 
 
 class Handlers(grpc.GenericRpcHandler):
-    """Every method of a process, adapted once."""
+    """Every method of a process, adapted once, and who stands before it."""
 
-    def __init__(self) -> None:
-        self._adapted: dict[str, Handler] = {}
+    def __init__(self, shedding: LoadShedding) -> None:
+        self._shedding = shedding
+        self._served: dict[str, tuple[Handler, Gate | PulseGate | None]] = {}
+        self._hidden = shedding.pulse()
 
     def service(self, details: grpc.HandlerCallDetails) -> Handler:
-        """The method's handler; for an unknown one, a handler that says so."""
+        """The method's handler, or one that refuses the call; for an unknown method, one that says so."""
         INVOCATION_METADATA.set(details.invocation_metadata)
         path: str = details.method
-        return self._adapted.get(path) or unknown_method(path)
+        self._shedding.arrived += 1
+        served = self._served.get(path) or self._hidden.get(path)
+        if served is None:
+            return unknown_method(path)
+        handler, gate = served
+        return gate.refusal if gate is not None and gate.refuses() else handler
 
     def add(self, path: str, handler: Handler) -> None:
-        """Serves a method."""
-        self._adapted[path] = handler
+        """Serves a method; the gate before it is that of its policy."""
+        self._served[path] = (handler, self._shedding.gate(policy_of(path)))
 
     @property
     def services(self) -> list[str]:
         """Full names of the gRPC services that are served."""
-        return sorted({path.split("/")[1] for path in self._adapted})
+        return sorted({path.split("/")[1] for path in self._served})
 
 
 class Chain:
@@ -107,12 +124,13 @@ class Chain:
         self,
         resources: Resources,
         serving: Serving,
+        shedding: LoadShedding,
         required: Sequence[str] = (),
         schemes: Sequence[CredentialScheme] = (),
     ) -> None:
         self._serving = serving
         self._outer = outer_chain(resources)
-        self._whole = [*self._outer, *inner_chain(resources, required, schemes)]
+        self._whole = [*self._outer, *inner_chain(resources, required, schemes, shedding)]
 
     def serve(self, path: str, handler: Handler) -> Handler:
         """A method that is served here.

@@ -21,6 +21,7 @@ from aac_grpc.common.health import HealthServicer
 from aac_grpc.common.interceptors.adapter import Serving
 from aac_grpc.common.interceptors.auth import CredentialScheme
 from aac_grpc.common.interceptors.drain import OpenStreams
+from aac_grpc.common.interceptors.shed import LoadShedding
 from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
 from aac_grpc.common.reflection import reflection_handlers
 from aac_grpc.common.registration import Registration
@@ -140,11 +141,12 @@ class Server:
         built = service.build(resources)
         self.servicers = list(await built if inspect.isawaitable(built) else built)
         await resources.open()
-        handlers = self._handlers()
+        shedding = LoadShedding(settings)
+        handlers = self._handlers(shedding)
         for servicer in self.servicers:
             self._started.push_async_callback(servicer.stop)
             await servicer.start()
-        await self._listen(handlers)
+        await self._listen(handlers, shedding)
         self._started.push_async_callback(self._drain)
         resources.health.set_serving(True, "", *handlers.services)
         resources.tasks.spawn(resources.health.keep_checking, name="checks")
@@ -162,11 +164,12 @@ class Server:
             await self.resources.open()
             await migrate(database, self.service.migrations)
 
-    def _handlers(self) -> Handlers:
+    def _handlers(self, shedding: LoadShedding) -> Handlers:
         """Adapts every method. A method without a policy ends the start here."""
         serving = Serving(Expiry(), self._streams, self.settings.max_message_bytes)
-        chain = Chain(self.resources, serving, self.service.requires, self.service.credentials(self.resources))
-        handlers = Handlers()
+        schemes = self.service.credentials(self.resources)
+        chain = Chain(self.resources, serving, shedding, self.service.requires, schemes)
+        handlers = Handlers(shedding)
         for servicer in (*self.servicers, HealthServicer(self.resources.health)):
             for path, handler in handlers_of(servicer).items():
                 handlers.add(path, chain.serve(path, handler))
@@ -177,12 +180,14 @@ class Server:
                 handlers.add(path, chain.serve(path, handler))
         return handlers
 
-    async def _listen(self, handlers: Handlers) -> None:
+    async def _listen(self, handlers: Handlers, shedding: LoadShedding) -> None:
         settings = self.settings
         server = grpc.aio.server(options=server_options(settings))
         server.add_generic_rpc_handlers((handlers,))
         port = GRPC_PORTS.get(self.service.name, 0) if settings.grpc_port is None else settings.grpc_port
         self.address = f"{settings.grpc_host}:{server.add_insecure_port(f'{settings.grpc_host}:{port}')}"
+        shedding.begin(server)
+        self._started.push_async_callback(shedding.close)
         await server.start()
 
         async def stop() -> None:

@@ -185,6 +185,25 @@ class ServiceSettings(BaseSettings):
         default="standard", description="Plan of callers whose credential names none that is known."
     )
 
+    shedding: bool = Field(
+        default=True, description="Refuse calls, the least urgent first, while more come in than can be served."
+    )
+    shed_target_s: float = Field(
+        default=0.1, gt=0, description="How long calls may wait to be begun while more come in than can be served."
+    )
+    shed_burst_s: float = Field(
+        default=1.0,
+        ge=0,
+        description="CPU time of the process for which calls may wait longer than that before any are refused.",
+    )
+    max_streams: int = Field(default=10_000, gt=0, description="Most open streams of this process.")
+    max_streams_per_principal: int = Field(
+        default=1000,
+        gt=0,
+        description="Most open streams of one caller at this process; where nobody signed in, of one address. Services "
+        "have no limit.",
+    )
+
     database_pool_size: int = Field(default=8, gt=0, description="Most PostgreSQL connections of this process.")
     redis_pool_size: int = Field(default=50, gt=0, description="Most Redis connections of this process.")
 
