@@ -22,7 +22,12 @@ LimitOption = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many
 OffsetOption = Annotated[int, typer.Option("--port-offset", envvar="AAC_PORT_OFFSET", help="Added to every port.")]
 TargetOption = Annotated[
     str,
-    typer.Option("--target", envvar="AAC_TARGET", help="host:port of the gateway; several with commas between.", show_default="this installation's"),
+    typer.Option(
+        "--target",
+        envvar="AAC_TARGET",
+        help="host:port of the gateway, or of several, with commas.",
+        show_default="this installation's",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or a line for each update.")]
 
