@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "positions": ("account", "Holdings by instrument."),
     "executions": ("account", "Executions, newest first."),
     "overview": ("account", "An account at a glance."),
+    "mesh": ("mesh", "The services and their instances."),
     "events": ("events", "The platform's domain events."),
     "replay": ("replay", "Feed a recorded day into the venue, and see how it goes."),
     "api-key": ("api_keys", "Create, list and revoke API keys."),

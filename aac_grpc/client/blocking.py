@@ -225,4 +225,5 @@ class Client:
 
     overview = _blocking(AsyncClient.overview)
     methods = _blocking(AsyncClient.methods)
+    services = _blocking(AsyncClient.services)
     watch_events = _iterating(AsyncClient.watch_events)

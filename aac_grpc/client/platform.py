@@ -12,7 +12,7 @@ from aac.type.v1 import stream_pb2
 
 from aac_grpc.client._calls import Calls
 from aac_grpc.client.errors import AacError
-from aac_grpc.client.models.platform import Method, Overview
+from aac_grpc.client.models.platform import Method, Overview, Service
 from aac_grpc.client.models.topics import Topic
 from aac_grpc.client.reconnect import Call, ReconnectingStream
 from aac_grpc.client.resume import Position, is_about_a_key
@@ -35,6 +35,11 @@ class PlatformCalls(Calls):
         """Returns every public method with its policy."""
         response = await self._connection.unary(self._gateway.ListMethods, gateway_pb2.ListMethodsRequest())
         return [Method.from_wire(method) for method in response.methods]
+
+    async def services(self) -> list[Service]:
+        """Returns the services of the mesh with their living instances (an operator's call)."""
+        response = await self._connection.unary(self._gateway.ListServices, gateway_pb2.ListServicesRequest())
+        return [Service.from_wire(service) for service in response.services]
 
     async def watch_events(
         self,

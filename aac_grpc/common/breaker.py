@@ -47,6 +47,7 @@ class Breaker:
 
     Attributes:
         name: The dependency, such as "postgresql".
+        since: When it stopped being closed, seconds since the Unix epoch; 0 while it is closed.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Breaker:
         on_change: Callable[[str, BreakerState], None] = lambda name, state: None,
     ) -> None:
         self.name = name
+        self.since = 0.0
         self._settings = settings
         self._clock = clock
         self._on_change = on_change
@@ -164,6 +166,10 @@ class Breaker:
         self._become(BreakerState.OPEN)
 
     def _become(self, state: BreakerState) -> None:
+        if state is BreakerState.CLOSED:
+            self.since = 0.0
+        elif self._state is BreakerState.CLOSED:
+            self.since = time.time()
         self._state = state
         self._failures = self._successes = self._probing = 0
         self._window_ends = 0.0
@@ -175,15 +181,25 @@ class Breakers:
 
     def __init__(self, on_change: Callable[[str, BreakerState], None] = lambda name, state: None) -> None:
         self._on_change = on_change
+        self._listeners: list[Callable[[str, BreakerState], None]] = []
         self._breakers: dict[str, Breaker] = {}
+
+    def listen(self, listener: Callable[[str, BreakerState], None]) -> None:
+        """Has `listener` called when a breaker opens, is half-open, or closes."""
+        self._listeners.append(listener)
 
     def get(self, name: str, settings: BreakerSettings = BreakerSettings()) -> Breaker:
         """The breaker of a dependency, such as "postgresql" or "risk-management/CheckOrders"."""
         found = self._breakers.get(name)
         if found is None:
-            found = self._breakers[name] = Breaker(name, settings, on_change=self._on_change)
+            found = self._breakers[name] = Breaker(name, settings, on_change=self._tell)
             self._on_change(name, found.state)
         return found
+
+    def _tell(self, name: str, state: BreakerState) -> None:
+        self._on_change(name, state)
+        for listener in self._listeners:
+            listener(name, state)
 
     def __iter__(self) -> Iterator[Breaker]:
         return iter(tuple(self._breakers.values()))

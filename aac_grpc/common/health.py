@@ -42,6 +42,11 @@ class Health:
         self.dependencies: dict[str, Dependency] = {}
         self._changed = asyncio.Event()
         self._shut_down = False
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Has `listener` called whenever a serving state was set."""
+        self._listeners.append(listener)
 
     def shut_down(self) -> None:
         """Nothing serves any more, nor will it."""
@@ -55,6 +60,8 @@ class Health:
         # Each waiter holds the event that it saw: setting and replacing it wakes all of them once.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
+        for listener in self._listeners:
+            listener()
 
     async def changes(self, service: str) -> AsyncIterator[bool | None]:
         """The service's state (None where it is not known), and each later one, until the process shuts down."""

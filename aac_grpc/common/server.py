@@ -150,7 +150,7 @@ class Server:
         self._started.push_async_callback(self._drain)
         resources.health.set_serving(True, "", *handlers.services)
         resources.tasks.spawn(resources.health.keep_checking, name="checks")
-        if service.name != REGISTRY and settings.registry_address:
+        if settings.registry_address:
             registration = Registration(resources, settings.advertised_address or self.address, self.admin_address)
             resources.tasks.spawn(registration.keep, name="registration")
             self._started.push_async_callback(registration.leave)

@@ -28,6 +28,7 @@ SCOPES = frozenset(
         "analytics:read",
         "overview:read",
         "events:read",
+        "mesh:read",
         "venues:admin",
         INTERNAL,
     }
@@ -56,7 +57,7 @@ _VIEWER = frozenset(
 
 ROLE_SCOPES = {
     Role.ADMIN: SCOPES - {INTERNAL},
-    Role.OPERATOR: _VIEWER | {"auth:write", "accounts:admin", "events:read", "risk:write", "venues:admin"},
+    Role.OPERATOR: _VIEWER | {"auth:write", "accounts:admin", "events:read", "mesh:read", "risk:write", "venues:admin"},
     Role.TRADER: _VIEWER | {"auth:write", "orders:write"},
     Role.VIEWER: _VIEWER,
     Role.SERVICE: _VIEWER | {"events:read", "venues:admin", INTERNAL},

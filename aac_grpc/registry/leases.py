@@ -1,10 +1,28 @@
 """Leases of instances in PostgreSQL, by the database's clock, which all registries share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
+
+from psycopg.types.json import Jsonb
 
 from aac_grpc.common.database import Database, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an instance says of itself."""
+
+    serving: int = 0
+    """As in `aac.registry.v1.ServingState`."""
+    breakers: Sequence[Mapping[str, Any]] = ()
+    """Those that are not closed: target, state as in `aac.registry.v1.BreakerState`, since_ns."""
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """As they are stored."""
+        return {"serving": self.serving, "breakers": Jsonb(list(self.breakers))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +36,9 @@ class Instance:
     version: str
     registered_at: datetime
     lease_expires_at: datetime
+    renewed_at: datetime
+    serving: int
+    breakers: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +51,9 @@ class Snapshot:
     """By service, then by registration time."""
 
 
+_COLUMNS = ", ".join(field.name for field in fields(Instance))
+
+
 class Leases:
     """Who holds a lease; each change of who does gets the next sequence."""
 
@@ -37,7 +61,7 @@ class Leases:
         self._database = database
         self._lease = {"lease": lease_s}
 
-    async def register(self, instance: Mapping[str, str]) -> None:
+    async def register(self, instance: Mapping[str, str], report: Report) -> None:
         """Gives an instance a lease, or renews it; one that had its address before is gone."""
         async with self._database.transaction() as tx:
             cursor = await tx.execute(
@@ -54,13 +78,13 @@ class Leases:
                 {**instance, **self._lease},
             )
             added = cursor.rowcount
-            await self._renew(tx, instance["instance_id"], instance["service"])
+            await self._renew(tx, instance["instance_id"], instance["service"], report)
             await _count(tx, replaced + added)
 
-    async def renew(self, instance_id: str, service: str) -> bool:
-        """Renews the lease of a service's instance; False where it has none."""
+    async def renew(self, instance_id: str, service: str, report: Report) -> bool:
+        """Renews the lease of a service's instance and notes what it says; False where it has none."""
         async with self._database.transaction() as tx:
-            return await self._renew(tx, instance_id, service)
+            return await self._renew(tx, instance_id, service, report)
 
     async def remove(self, instance_id: str, service: str) -> None:
         """Ends the lease of a service's instance."""
@@ -92,14 +116,17 @@ class Leases:
     async def snapshot(self) -> Snapshot:
         """Who is there; a change made meanwhile is seen again under its own sequence."""
         epoch, sequence = await self.sequence()
-        rows = await self._database.fetch_all("select * from instances order by service, registered_at, instance_id")
+        rows = await self._database.fetch_all(
+            f"select {_COLUMNS} from instances order by service, registered_at, instance_id"  # noqa: S608 - our columns
+        )
         return Snapshot(epoch, sequence, [Instance(**row) for row in rows])
 
-    async def _renew(self, tx: Transaction, instance_id: str, service: str) -> bool:
+    async def _renew(self, tx: Transaction, instance_id: str, service: str, report: Report) -> bool:
         cursor = await tx.execute(
-            """update instances set lease_expires_at = now() + %(lease)s * interval '1 second'
+            """update instances set lease_expires_at = now() + %(lease)s * interval '1 second', renewed_at = now(),
+                serving = %(serving)s, breakers = %(breakers)s
             where instance_id = %(instance_id)s and service = %(service)s""",
-            {"instance_id": instance_id, "service": service, **self._lease},
+            {"instance_id": instance_id, "service": service, **self._lease, **report.columns},
         )
         return cursor.rowcount > 0
 

@@ -10,8 +10,8 @@ from aac.type.v1.stream_pb2 import TOPIC_INSTANCES
 from aac_grpc.client.errors import DependencyUnavailable
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.streams import StateTopic, frame
-from aac_grpc.common.types import to_timestamp
-from aac_grpc.registry.leases import Instance, Leases, Snapshot
+from aac_grpc.common.types import from_timestamp, to_timestamp
+from aac_grpc.registry.leases import Instance, Leases, Report, Snapshot
 
 _ALL = ""
 _INSTANCES = WatchInstancesResponse.INSTANCES_FIELD_NUMBER
@@ -101,6 +101,20 @@ def to_instance(instance: Instance) -> registry_pb2.Instance:
         version=instance.version,
         registered_at=to_timestamp(instance.registered_at),
         lease_expires_at=to_timestamp(instance.lease_expires_at),
+        serving=instance.serving,  # type: ignore[arg-type]  # an enum's number
+        breakers=[
+            registry_pb2.Breaker(target=one["target"], state=one["state"], since=to_timestamp(one["since_ns"]))
+            for one in instance.breakers
+        ],
+        renewed_at=to_timestamp(instance.renewed_at),
+    )
+
+
+def to_report(said: registry_pb2.Instance | registry_pb2.HeartbeatRequest) -> Report:
+    """Reads what an instance says of itself."""
+    return Report(
+        said.serving,
+        [{"target": one.target, "state": one.state, "since_ns": from_timestamp(one.since)} for one in said.breakers],
     )
 
 

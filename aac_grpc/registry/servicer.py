@@ -21,7 +21,7 @@ from aac_grpc.common.servicer import Context, Servicer, Stream
 from aac_grpc.common.streams import StreamSession
 from aac_grpc.common.types import NANOSECONDS, to_duration
 from aac_grpc.registry.leases import Leases
-from aac_grpc.registry.membership import Membership, to_instance
+from aac_grpc.registry.membership import Membership, to_instance, to_report
 
 
 class RegistryServicer(Servicer, registry_pb2_grpc.RegistryServiceServicer):
@@ -44,13 +44,14 @@ class RegistryServicer(Servicer, registry_pb2_grpc.RegistryServiceServicer):
                 "address": instance.address,
                 "admin_address": instance.admin_address,
                 "version": instance.version,
-            }
+            },
+            to_report(instance),
         )
         await self._membership.refresh()
         return RegisterResponse(lease=self._lease)
 
     async def Heartbeat(self, request: HeartbeatRequest, context: Context) -> HeartbeatResponse:
-        known = await self._leases.renew(request.instance_id, current_call().principal.subject)
+        known = await self._leases.renew(request.instance_id, current_call().principal.subject, to_report(request))
         return HeartbeatResponse(known=known)
 
     async def Deregister(self, request: DeregisterRequest, context: Context) -> DeregisterResponse:

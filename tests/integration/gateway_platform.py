@@ -85,10 +85,10 @@ class GatewayPlatform:
 
 
 @asynccontextmanager
-async def gateway_platform(backends: Mapping[str, str]) -> AsyncIterator[GatewayPlatform]:
-    """A whole platform on a database of its own."""
+async def gateway_platform(backends: Mapping[str, str], **changes: Any) -> AsyncIterator[GatewayPlatform]:
+    """A whole platform on a database of its own; `changes` are settings of the gateway."""
     async with new_installation(backends) as installation, platform_serving(installation) as services:
         platform = GatewayPlatform(services, services.auth, installation)
-        async with serving(gateway.service, platform.gateway_settings()) as server:
+        async with serving(gateway.service, platform.gateway_settings(**changes)) as server:
             platform.gateway = server
             yield platform

@@ -16,7 +16,7 @@ from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.registry import service as registry
 from tests.integration.credentials import ACCOUNT, Wallet, new_wallet
 from tests.integration.gateway_platform import GatewayPlatform, gateway_platform
-from tests.integration.services import serving
+from tests.integration.services import free_address, serving
 from tests.support.permission_matrix import GATEWAY_SERVICE, Cell, Entrance, Row, cells, rows
 from tests.support.ping import PingServicer, ping_pb2
 
@@ -67,7 +67,8 @@ async def permission_platform(backends: Mapping[str, str]) -> AsyncIterator[Perm
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     try:
         async with AsyncExitStack() as stack:
-            platform = await stack.enter_async_context(gateway_platform(backends))
+            registry_address = free_address()
+            platform = await stack.enter_async_context(gateway_platform(backends, registry_address=registry_address))
             services, installation = platform.services, platform.gateway_settings()
             servers = {
                 "aac.auth.v1": services.auth,
@@ -75,7 +76,9 @@ async def permission_platform(backends: Mapping[str, str]) -> AsyncIterator[Perm
                 "aac.marketdata.v1": services.market_data,
                 "aac.risk.v1": services.risk,
                 "aac.analytics.v1": services.analytics,
-                "aac.registry.v1": await stack.enter_async_context(serving(registry, installation)),
+                "aac.registry.v1": await stack.enter_async_context(
+                    serving(registry, installation, grpc_port=int(registry_address.rpartition(":")[2]))
+                ),
                 "aac.testing.v1": await stack.enter_async_context(ping_serving(platform)),
             }
             scopes = frozenset(policy.scope for policy in (*CONTRACT, *PING)) - {""}

@@ -36,7 +36,15 @@ from aac_grpc.client.models.orders import (
     RejectReason,
     TimeInForce,
 )
-from aac_grpc.client.models.platform import Method, Overview
+from aac_grpc.client.models.platform import (
+    Breaker,
+    BreakerState,
+    Instance,
+    InstanceState,
+    Method,
+    Overview,
+    Service,
+)
 from aac_grpc.client.models.topics import Topic
 
 __all__ = [
@@ -48,6 +56,8 @@ __all__ = [
     "ApiKey",
     "Book",
     "BookLevel",
+    "Breaker",
+    "BreakerState",
     "CanceledOrder",
     "Candle",
     "CreatedApiKey",
@@ -56,6 +66,8 @@ __all__ = [
     "Indicator",
     "IndicatorKind",
     "Indicators",
+    "Instance",
+    "InstanceState",
     "Instrument",
     "InstrumentExposure",
     "InstrumentKind",
@@ -74,6 +86,7 @@ __all__ = [
     "Quote",
     "RejectReason",
     "Role",
+    "Service",
     "Side",
     "TimeInForce",
     "Tokens",

@@ -8,6 +8,7 @@ from aac.auth.v1.auth_pb2 import ExchangeApiKeyRequest
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 
 from aac_grpc.common.call import Principal, current_call
+from aac_grpc.common.channel import REGISTRY
 from aac_grpc.common.contract import platform_contract
 from aac_grpc.common.events import EventTail
 from aac_grpc.common.interceptors.auth import CredentialScheme
@@ -20,6 +21,7 @@ from aac_grpc.servicers.gateway.backends import BackendHealth
 from aac_grpc.servicers.gateway.callers import ApiKeyScheme, Callers, on_behalf_of
 from aac_grpc.servicers.gateway.events import Partition
 from aac_grpc.servicers.gateway.forwarding import Forwarder
+from aac_grpc.servicers.gateway.mesh import MeshView
 from aac_grpc.servicers.gateway.overview import Overviews
 from aac_grpc.servicers.gateway.routes import GATEWAY, Routes
 from aac_grpc.servicers.gateway.servicer import TOPIC_NAMES, GatewayServicer
@@ -44,6 +46,7 @@ def build(resources: Resources) -> Sequence[Servicer]:
     servicer = GatewayServicer(
         Overviews(channels),
         routes.methods(),
+        MeshView(channels, {REGISTRY, *routes.grpc_services.values()}),
         open_tail,
         {
             route.policy.path: Forwarder(route, channels.target(route.service), callers.proof)

@@ -14,6 +14,8 @@ from aac.gateway.v1.gateway_pb2 import (
     GetOverviewResponse,
     ListMethodsRequest,
     ListMethodsResponse,
+    ListServicesRequest,
+    ListServicesResponse,
     WatchEventsRequest,
 )
 
@@ -26,6 +28,7 @@ from aac_grpc.common.types import venue_of
 from aac_grpc.servicers.gateway.api_keys import ApiKeyExchange
 from aac_grpc.servicers.gateway.events import EventWatch, Partition, resume_offsets
 from aac_grpc.servicers.gateway.forwarding import Forwarder
+from aac_grpc.servicers.gateway.mesh import MeshView
 from aac_grpc.servicers.gateway.overview import Overviews
 
 TOPIC_NAMES = tuple(topic.name for topic in TOPICS)
@@ -36,12 +39,13 @@ OpenTail = Callable[[Mapping[Partition, int], bool], EventTail]
 
 
 class GatewayServicer(Servicer, gateway_pb2_grpc.GatewayServiceServicer):
-    """Overviews, the list of methods, domain events."""
+    """Overviews, the lists of methods and of services, domain events."""
 
     def __init__(
         self,
         overviews: Overviews,
         methods: ListMethodsResponse,
+        mesh: MeshView,
         open_tail: OpenTail,
         forwarders: Mapping[str, Forwarder],
         exchange: ApiKeyExchange,
@@ -51,6 +55,7 @@ class GatewayServicer(Servicer, gateway_pb2_grpc.GatewayServiceServicer):
     ) -> None:
         self._overviews = overviews
         self._methods = methods
+        self._mesh = mesh
         self._open_tail = open_tail
         self._forwarders = forwarders
         self._exchange = exchange
@@ -72,6 +77,9 @@ class GatewayServicer(Servicer, gateway_pb2_grpc.GatewayServiceServicer):
 
     async def ListMethods(self, request: ListMethodsRequest, context: Context) -> ListMethodsResponse:
         return self._methods
+
+    async def ListServices(self, request: ListServicesRequest, context: Context) -> ListServicesResponse:
+        return await self._mesh.gather()
 
     async def WatchEvents(self, request: WatchEventsRequest, context: Context) -> Stream:
         wanted = resume_offsets(request.resume, TOPIC_NAMES)

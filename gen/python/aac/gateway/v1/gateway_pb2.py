@@ -25,6 +25,7 @@ _sym_db = _symbol_database.Default()
 from aac.event.v1 import event_pb2 as aac_dot_event_dot_v1_dot_event__pb2
 from aac.marketdata.v1 import marketdata_pb2 as aac_dot_marketdata_dot_v1_dot_marketdata__pb2
 from aac.policy.v1 import policy_pb2 as aac_dot_policy_dot_v1_dot_policy__pb2
+from aac.registry.v1 import registry_pb2 as aac_dot_registry_dot_v1_dot_registry__pb2
 from aac.risk.v1 import risk_pb2 as aac_dot_risk_dot_v1_dot_risk__pb2
 from aac.trading.v1 import order_pb2 as aac_dot_trading_dot_v1_dot_order__pb2
 from aac.type.v1 import rules_pb2 as aac_dot_type_dot_v1_dot_rules__pb2
@@ -33,7 +34,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61\x61\x63/gateway/v1/gateway.proto\x12\x0e\x61\x61\x63.gateway.v1\x1a\x18\x61\x61\x63/event/v1/event.proto\x1a\"aac/marketdata/v1/marketdata.proto\x1a\x1a\x61\x61\x63/policy/v1/policy.proto\x1a\x16\x61\x61\x63/risk/v1/risk.proto\x1a\x1a\x61\x61\x63/trading/v1/order.proto\x1a\x17\x61\x61\x63/type/v1/rules.proto\x1a\x18\x61\x61\x63/type/v1/stream.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/rpc/status.proto\"_\n\x12GetOverviewRequest\x12\x1f\n\x05venue\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\x05venue\x12(\n\naccount_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\taccountId\"O\n\x0bMissingPart\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusR\x06status\"\xa1\x03\n\x13GetOverviewResponse\x12\x38\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1e.aac.trading.v1.AccountSummaryR\x07\x61\x63\x63ount\x12\x36\n\tpositions\x18\x02 \x03(\x0b\x32\x18.aac.trading.v1.PositionR\tpositions\x12\x36\n\x0bopen_orders\x18\x03 \x03(\x0b\x32\x15.aac.trading.v1.OrderR\nopenOrders\x12\x39\n\nexecutions\x18\x04 \x03(\x0b\x32\x19.aac.trading.v1.ExecutionR\nexecutions\x12\x30\n\x06quotes\x18\x05 \x03(\x0b\x32\x18.aac.marketdata.v1.QuoteR\x06quotes\x12<\n\x08\x65xposure\x18\x06 \x01(\x0b\x32 .aac.risk.v1.GetExposureResponseR\x08\x65xposure\x12\x35\n\x07missing\x18\x07 \x03(\x0b\x32\x1b.aac.gateway.v1.MissingPartR\x07missing\"\x14\n\x12ListMethodsRequest\"\xe9\x01\n\nMethodInfo\x12\x16\n\x06method\x18\x01 \x01(\tR\x06method\x12)\n\x10\x63lient_streaming\x18\x02 \x01(\x08R\x0f\x63lientStreaming\x12)\n\x10server_streaming\x18\x03 \x01(\x08R\x0fserverStreaming\x12\x1e\n\nidempotent\x18\x04 \x01(\x08R\nidempotent\x12\x33\n\x06policy\x18\x05 \x01(\x0b\x32\x1b.aac.policy.v1.MethodPolicyR\x06policy\x12\x18\n\x07service\x18\x06 \x01(\tR\x07service\"K\n\x13ListMethodsResponse\x12\x34\n\x07methods\x18\x01 \x03(\x0b\x32\x1a.aac.gateway.v1.MethodInfoR\x07methods\"\xb9\x01\n\x12WatchEventsRequest\x12\x1e\n\x05types\x18\x01 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@R\x05types\x12\x1f\n\x05venue\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\x05venue\x12%\n\x0e\x66rom_beginning\x18\x03 \x01(\x08R\rfromBeginning\x12;\n\x06resume\x18\x04 \x03(\x0b\x32\x18.aac.type.v1.ResumePointB\t\xbaH\x06\x92\x01\x03\x10\x80\x08R\x06resume\"u\n\x13WatchEventsResponse\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x19.aac.type.v1.StreamHeaderR\x06header\x12+\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x13.aac.event.v1.EventR\x06\x65vents2\xfa\x02\n\x0eGatewayService\x12\x84\x01\n\x0bGetOverview\x12\".aac.gateway.v1.GetOverviewRequest\x1a#.aac.gateway.v1.GetOverviewResponse\",\x90\x02\x01\x8a\xb5\x18%\n\roverview:read\x1a\naccount_id \x01(\x05\x38\x02@\x02P\x01\x12i\n\x0bListMethods\x12\".aac.gateway.v1.ListMethodsRequest\x1a#.aac.gateway.v1.ListMethodsResponse\"\x11\x90\x02\x01\x8a\xb5\x18\n\x10\x01 \x01\x38\x01@\x01P\x01\x12v\n\x0bWatchEvents\x12\".aac.gateway.v1.WatchEventsRequest\x1a#.aac.gateway.v1.WatchEventsResponse\"\x1c\x90\x02\x01\x8a\xb5\x18\x15\n\x0b\x65vents:read \x03\x38\x04@\x01P\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x61\x61\x63/gateway/v1/gateway.proto\x12\x0e\x61\x61\x63.gateway.v1\x1a\x18\x61\x61\x63/event/v1/event.proto\x1a\"aac/marketdata/v1/marketdata.proto\x1a\x1a\x61\x61\x63/policy/v1/policy.proto\x1a\x1e\x61\x61\x63/registry/v1/registry.proto\x1a\x16\x61\x61\x63/risk/v1/risk.proto\x1a\x1a\x61\x61\x63/trading/v1/order.proto\x1a\x17\x61\x61\x63/type/v1/rules.proto\x1a\x18\x61\x61\x63/type/v1/stream.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/rpc/status.proto\"_\n\x12GetOverviewRequest\x12\x1f\n\x05venue\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\x05venue\x12(\n\naccount_id\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\taccountId\"O\n\x0bMissingPart\x12\x14\n\x05\x66ield\x18\x01 \x01(\tR\x05\x66ield\x12*\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusR\x06status\"\xa1\x03\n\x13GetOverviewResponse\x12\x38\n\x07\x61\x63\x63ount\x18\x01 \x01(\x0b\x32\x1e.aac.trading.v1.AccountSummaryR\x07\x61\x63\x63ount\x12\x36\n\tpositions\x18\x02 \x03(\x0b\x32\x18.aac.trading.v1.PositionR\tpositions\x12\x36\n\x0bopen_orders\x18\x03 \x03(\x0b\x32\x15.aac.trading.v1.OrderR\nopenOrders\x12\x39\n\nexecutions\x18\x04 \x03(\x0b\x32\x19.aac.trading.v1.ExecutionR\nexecutions\x12\x30\n\x06quotes\x18\x05 \x03(\x0b\x32\x18.aac.marketdata.v1.QuoteR\x06quotes\x12<\n\x08\x65xposure\x18\x06 \x01(\x0b\x32 .aac.risk.v1.GetExposureResponseR\x08\x65xposure\x12\x35\n\x07missing\x18\x07 \x03(\x0b\x32\x1b.aac.gateway.v1.MissingPartR\x07missing\"\x14\n\x12ListMethodsRequest\"\xe9\x01\n\nMethodInfo\x12\x16\n\x06method\x18\x01 \x01(\tR\x06method\x12)\n\x10\x63lient_streaming\x18\x02 \x01(\x08R\x0f\x63lientStreaming\x12)\n\x10server_streaming\x18\x03 \x01(\x08R\x0fserverStreaming\x12\x1e\n\nidempotent\x18\x04 \x01(\x08R\nidempotent\x12\x33\n\x06policy\x18\x05 \x01(\x0b\x32\x1b.aac.policy.v1.MethodPolicyR\x06policy\x12\x18\n\x07service\x18\x06 \x01(\tR\x07service\"K\n\x13ListMethodsResponse\x12\x34\n\x07methods\x18\x01 \x03(\x0b\x32\x1a.aac.gateway.v1.MethodInfoR\x07methods\"\xb9\x01\n\x12WatchEventsRequest\x12\x1e\n\x05types\x18\x01 \x03(\tB\x08\xbaH\x05\x92\x01\x02\x10@R\x05types\x12\x1f\n\x05venue\x18\x02 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\x05venue\x12%\n\x0e\x66rom_beginning\x18\x03 \x01(\x08R\rfromBeginning\x12;\n\x06resume\x18\x04 \x03(\x0b\x32\x18.aac.type.v1.ResumePointB\t\xbaH\x06\x92\x01\x03\x10\x80\x08R\x06resume\"u\n\x13WatchEventsResponse\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x19.aac.type.v1.StreamHeaderR\x06header\x12+\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x13.aac.event.v1.EventR\x06\x65vents\"\x15\n\x13ListServicesRequest\"}\n\x0fServiceInstance\x12\x35\n\x08instance\x18\x01 \x01(\x0b\x32\x19.aac.registry.v1.InstanceR\x08instance\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32\x1d.aac.gateway.v1.InstanceStateR\x05state\"f\n\x0bServiceInfo\x12\x18\n\x07service\x18\x01 \x01(\tR\x07service\x12=\n\tinstances\x18\x02 \x03(\x0b\x32\x1f.aac.gateway.v1.ServiceInstanceR\tinstances\"O\n\x14ListServicesResponse\x12\x37\n\x08services\x18\x01 \x03(\x0b\x32\x1b.aac.gateway.v1.ServiceInfoR\x08services*\x8b\x01\n\rInstanceState\x12\x1e\n\x1aINSTANCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16INSTANCE_STATE_SERVING\x10\x01\x12\x1e\n\x1aINSTANCE_STATE_NOT_SERVING\x10\x02\x12\x1e\n\x1aINSTANCE_STATE_UNREACHABLE\x10\x03\x32\xf3\x03\n\x0eGatewayService\x12\x84\x01\n\x0bGetOverview\x12\".aac.gateway.v1.GetOverviewRequest\x1a#.aac.gateway.v1.GetOverviewResponse\",\x90\x02\x01\x8a\xb5\x18%\n\roverview:read\x1a\naccount_id \x01(\x05\x38\x02@\x02P\x01\x12i\n\x0bListMethods\x12\".aac.gateway.v1.ListMethodsRequest\x1a#.aac.gateway.v1.ListMethodsResponse\"\x11\x90\x02\x01\x8a\xb5\x18\n\x10\x01 \x01\x38\x01@\x01P\x01\x12v\n\x0bWatchEvents\x12\".aac.gateway.v1.WatchEventsRequest\x1a#.aac.gateway.v1.WatchEventsResponse\"\x1c\x90\x02\x01\x8a\xb5\x18\x15\n\x0b\x65vents:read \x03\x38\x04@\x01P\x01\x30\x01\x12w\n\x0cListServices\x12#.aac.gateway.v1.ListServicesRequest\x1a$.aac.gateway.v1.ListServicesResponse\"\x1c\x90\x02\x01\x8a\xb5\x18\x15\n\tmesh:read \x01(\x05\x38\x02@\x01P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,22 +57,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GATEWAYSERVICE'].methods_by_name['ListMethods']._serialized_options = b'\220\002\001\212\265\030\n\020\001 \0018\001@\001P\001'
   _globals['_GATEWAYSERVICE'].methods_by_name['WatchEvents']._loaded_options = None
   _globals['_GATEWAYSERVICE'].methods_by_name['WatchEvents']._serialized_options = b'\220\002\001\212\265\030\025\n\013events:read \0038\004@\001P\001'
-  _globals['_GETOVERVIEWREQUEST']._serialized_start=295
-  _globals['_GETOVERVIEWREQUEST']._serialized_end=390
-  _globals['_MISSINGPART']._serialized_start=392
-  _globals['_MISSINGPART']._serialized_end=471
-  _globals['_GETOVERVIEWRESPONSE']._serialized_start=474
-  _globals['_GETOVERVIEWRESPONSE']._serialized_end=891
-  _globals['_LISTMETHODSREQUEST']._serialized_start=893
-  _globals['_LISTMETHODSREQUEST']._serialized_end=913
-  _globals['_METHODINFO']._serialized_start=916
-  _globals['_METHODINFO']._serialized_end=1149
-  _globals['_LISTMETHODSRESPONSE']._serialized_start=1151
-  _globals['_LISTMETHODSRESPONSE']._serialized_end=1226
-  _globals['_WATCHEVENTSREQUEST']._serialized_start=1229
-  _globals['_WATCHEVENTSREQUEST']._serialized_end=1414
-  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1416
-  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1533
-  _globals['_GATEWAYSERVICE']._serialized_start=1536
-  _globals['_GATEWAYSERVICE']._serialized_end=1914
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListServices']._loaded_options = None
+  _globals['_GATEWAYSERVICE'].methods_by_name['ListServices']._serialized_options = b'\220\002\001\212\265\030\025\n\tmesh:read \001(\0058\002@\001P\001'
+  _globals['_INSTANCESTATE']._serialized_start=1903
+  _globals['_INSTANCESTATE']._serialized_end=2042
+  _globals['_GETOVERVIEWREQUEST']._serialized_start=327
+  _globals['_GETOVERVIEWREQUEST']._serialized_end=422
+  _globals['_MISSINGPART']._serialized_start=424
+  _globals['_MISSINGPART']._serialized_end=503
+  _globals['_GETOVERVIEWRESPONSE']._serialized_start=506
+  _globals['_GETOVERVIEWRESPONSE']._serialized_end=923
+  _globals['_LISTMETHODSREQUEST']._serialized_start=925
+  _globals['_LISTMETHODSREQUEST']._serialized_end=945
+  _globals['_METHODINFO']._serialized_start=948
+  _globals['_METHODINFO']._serialized_end=1181
+  _globals['_LISTMETHODSRESPONSE']._serialized_start=1183
+  _globals['_LISTMETHODSRESPONSE']._serialized_end=1258
+  _globals['_WATCHEVENTSREQUEST']._serialized_start=1261
+  _globals['_WATCHEVENTSREQUEST']._serialized_end=1446
+  _globals['_WATCHEVENTSRESPONSE']._serialized_start=1448
+  _globals['_WATCHEVENTSRESPONSE']._serialized_end=1565
+  _globals['_LISTSERVICESREQUEST']._serialized_start=1567
+  _globals['_LISTSERVICESREQUEST']._serialized_end=1588
+  _globals['_SERVICEINSTANCE']._serialized_start=1590
+  _globals['_SERVICEINSTANCE']._serialized_end=1715
+  _globals['_SERVICEINFO']._serialized_start=1717
+  _globals['_SERVICEINFO']._serialized_end=1819
+  _globals['_LISTSERVICESRESPONSE']._serialized_start=1821
+  _globals['_LISTSERVICESRESPONSE']._serialized_end=1900
+  _globals['_GATEWAYSERVICE']._serialized_start=2045
+  _globals['_GATEWAYSERVICE']._serialized_end=2544
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ The one public port, and what only it can see."""
 from aac.event.v1 import event_pb2 as _event_pb2
 from aac.marketdata.v1 import marketdata_pb2 as _marketdata_pb2
 from aac.policy.v1 import policy_pb2 as _policy_pb2
+from aac.registry.v1 import registry_pb2 as _registry_pb2
 from aac.risk.v1 import risk_pb2 as _risk_pb2
 from aac.trading.v1 import order_pb2 as _order_pb2
 from aac.type.v1 import stream_pb2 as _stream_pb2
@@ -13,6 +14,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -24,6 +26,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _InstanceState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _InstanceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_InstanceState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INSTANCE_STATE_UNSPECIFIED: _InstanceState.ValueType  # 0
+    """Not known."""
+    INSTANCE_STATE_SERVING: _InstanceState.ValueType  # 1
+    """It takes calls."""
+    INSTANCE_STATE_NOT_SERVING: _InstanceState.ValueType  # 2
+    """It answers, and takes no calls."""
+    INSTANCE_STATE_UNREACHABLE: _InstanceState.ValueType  # 3
+    """It does not answer."""
+
+class InstanceState(_InstanceState, metaclass=_InstanceStateEnumTypeWrapper):
+    """Whether an instance takes calls, as the gateway sees it."""
+
+INSTANCE_STATE_UNSPECIFIED: InstanceState.ValueType  # 0
+"""Not known."""
+INSTANCE_STATE_SERVING: InstanceState.ValueType  # 1
+"""It takes calls."""
+INSTANCE_STATE_NOT_SERVING: InstanceState.ValueType  # 2
+"""It answers, and takes no calls."""
+INSTANCE_STATE_UNREACHABLE: InstanceState.ValueType  # 3
+"""It does not answer."""
+Global___InstanceState: _TypeAlias = InstanceState  # noqa: Y015
 
 @_typing.final
 class GetOverviewRequest(_message.Message):
@@ -291,3 +321,100 @@ class WatchEventsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchEventsResponse: _TypeAlias = WatchEventsResponse  # noqa: Y015
+
+@_typing.final
+class ListServicesRequest(_message.Message):
+    """Request of ListServices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListServicesRequest: _TypeAlias = ListServicesRequest  # noqa: Y015
+
+@_typing.final
+class ServiceInstance(_message.Message):
+    """An instance and how it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INSTANCE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    state: Global___InstanceState.ValueType
+    """What it answers when it is asked for its health now."""
+    @_builtins.property
+    def instance(self) -> _registry_pb2.Instance:
+        """What the registry knows of it."""
+
+    def __init__(
+        self,
+        *,
+        instance: _registry_pb2.Instance | None = ...,
+        state: Global___InstanceState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance", b"instance", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceInstance: _TypeAlias = ServiceInstance  # noqa: Y015
+
+@_typing.final
+class ServiceInfo(_message.Message):
+    """A service of the mesh."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    INSTANCES_FIELD_NUMBER: _builtins.int
+    service: _builtins.str
+    """Such as "trading-engine"."""
+    @_builtins.property
+    def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceInstance]:
+        """By registration time; none where none holds a lease."""
+
+    def __init__(
+        self,
+        *,
+        service: _builtins.str = ...,
+        instances: _abc.Iterable[Global___ServiceInstance] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["instances", b"instances", "service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceInfo: _TypeAlias = ServiceInfo  # noqa: Y015
+
+@_typing.final
+class ListServicesResponse(_message.Message):
+    """Response of ListServices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceInfo]:
+        """By name."""
+
+    def __init__(
+        self,
+        *,
+        services: _abc.Iterable[Global___ServiceInfo] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["services", b"services"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListServicesResponse: _TypeAlias = ListServicesResponse  # noqa: Y015

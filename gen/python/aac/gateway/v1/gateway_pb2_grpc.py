@@ -50,6 +50,11 @@ class GatewayServiceStub:
                 request_serializer=aac_dot_gateway_dot_v1_dot_gateway__pb2.WatchEventsRequest.SerializeToString,
                 response_deserializer=aac_dot_gateway_dot_v1_dot_gateway__pb2.WatchEventsResponse.FromString,
                 _registered_method=True)
+        self.ListServices = channel.unary_unary(
+                '/aac.gateway.v1.GatewayService/ListServices',
+                request_serializer=aac_dot_gateway_dot_v1_dot_gateway__pb2.ListServicesRequest.SerializeToString,
+                response_deserializer=aac_dot_gateway_dot_v1_dot_gateway__pb2.ListServicesResponse.FromString,
+                _registered_method=True)
 
 
 class GatewayServiceServicer:
@@ -77,6 +82,13 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListServices(self, request, context):
+        """The services of the mesh with their living instances, for operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_GatewayServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.WatchEvents,
                     request_deserializer=aac_dot_gateway_dot_v1_dot_gateway__pb2.WatchEventsRequest.FromString,
                     response_serializer=aac_dot_gateway_dot_v1_dot_gateway__pb2.WatchEventsResponse.SerializeToString,
+            ),
+            'ListServices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListServices,
+                    request_deserializer=aac_dot_gateway_dot_v1_dot_gateway__pb2.ListServicesRequest.FromString,
+                    response_serializer=aac_dot_gateway_dot_v1_dot_gateway__pb2.ListServicesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class GatewayService:
             '/aac.gateway.v1.GatewayService/WatchEvents',
             aac_dot_gateway_dot_v1_dot_gateway__pb2.WatchEventsRequest.SerializeToString,
             aac_dot_gateway_dot_v1_dot_gateway__pb2.WatchEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListServices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aac.gateway.v1.GatewayService/ListServices',
+            aac_dot_gateway_dot_v1_dot_gateway__pb2.ListServicesRequest.SerializeToString,
+            aac_dot_gateway_dot_v1_dot_gateway__pb2.ListServicesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,6 +22,8 @@ class GatewayServiceStub:
     """Every public method with its policy."""
     WatchEvents: _aio.UnaryStreamMultiCallable[_gateway_pb2.WatchEventsRequest, _gateway_pb2.WatchEventsResponse]
     """Streams the platform's domain events from Kafka, for operators."""
+    ListServices: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListServicesRequest, _gateway_pb2.ListServicesResponse]
+    """The services of the mesh with their living instances, for operators."""
 
 class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the gateway answers itself; every other public method it forwards."""
@@ -49,5 +51,13 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_gateway_pb2.WatchEventsRequest, _abc.AsyncIterator[_gateway_pb2.WatchEventsResponse]],
     ) -> _abc.AsyncIterator[_gateway_pb2.WatchEventsResponse]:
         """Streams the platform's domain events from Kafka, for operators."""
+
+    @_abc_1.abstractmethod
+    def ListServices(
+        self,
+        request: _gateway_pb2.ListServicesRequest,
+        context: _aio.ServicerContext[_gateway_pb2.ListServicesRequest, _abc.Awaitable[_gateway_pb2.ListServicesResponse]],
+    ) -> _abc.Awaitable[_gateway_pb2.ListServicesResponse]:
+        """The services of the mesh with their living instances, for operators."""
 
 def add_GatewayServiceServicer_to_server(servicer: GatewayServiceServicer, server: _aio.Server) -> None: ...

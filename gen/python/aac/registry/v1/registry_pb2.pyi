@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,54 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ServingState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ServingStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ServingState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SERVING_STATE_UNSPECIFIED: _ServingState.ValueType  # 0
+    """Not said."""
+    SERVING_STATE_SERVING: _ServingState.ValueType  # 1
+    """It takes calls."""
+    SERVING_STATE_NOT_SERVING: _ServingState.ValueType  # 2
+    """It takes none, or is about to stop."""
+
+class ServingState(_ServingState, metaclass=_ServingStateEnumTypeWrapper):
+    """Whether an instance takes calls."""
+
+SERVING_STATE_UNSPECIFIED: ServingState.ValueType  # 0
+"""Not said."""
+SERVING_STATE_SERVING: ServingState.ValueType  # 1
+"""It takes calls."""
+SERVING_STATE_NOT_SERVING: ServingState.ValueType  # 2
+"""It takes none, or is about to stop."""
+Global___ServingState: _TypeAlias = ServingState  # noqa: Y015
+
+class _BreakerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
+    """Not said."""
+    BREAKER_STATE_OPEN: _BreakerState.ValueType  # 1
+    """Calls are refused without being made."""
+    BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 2
+    """A few calls are let through, which decide."""
+
+class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
+    """State of a circuit breaker."""
+
+BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
+"""Not said."""
+BREAKER_STATE_OPEN: BreakerState.ValueType  # 1
+"""Calls are refused without being made."""
+BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 2
+"""A few calls are let through, which decide."""
+Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
 
 @_typing.final
 class Instance(_message.Message):
@@ -34,6 +83,9 @@ class Instance(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
     LEASE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SERVING_FIELD_NUMBER: _builtins.int
+    BREAKERS_FIELD_NUMBER: _builtins.int
+    RENEWED_AT_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """Unique to the process, made at its start."""
     service: _builtins.str
@@ -44,6 +96,8 @@ class Instance(_message.Message):
     """host:port of its admin HTTP server."""
     version: _builtins.str
     """Version of the code that it runs."""
+    serving: Global___ServingState.ValueType
+    """What it last said of itself."""
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp:
         """When it registered first."""
@@ -51,6 +105,14 @@ class Instance(_message.Message):
     @_builtins.property
     def lease_expires_at(self) -> _timestamp_pb2.Timestamp:
         """When its lease ends unless renewed."""
+
+    @_builtins.property
+    def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Breaker]:
+        """Its circuit breakers that are not closed, as it last said."""
+
+    @_builtins.property
+    def renewed_at(self) -> _timestamp_pb2.Timestamp:
+        """When it renewed its lease last."""
 
     def __init__(
         self,
@@ -62,14 +124,49 @@ class Instance(_message.Message):
         version: _builtins.str = ...,
         registered_at: _timestamp_pb2.Timestamp | None = ...,
         lease_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        serving: Global___ServingState.ValueType = ...,
+        breakers: _abc.Iterable[Global___Breaker] | None = ...,
+        renewed_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_expires_at", b"lease_expires_at", "registered_at", b"registered_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_expires_at", b"lease_expires_at", "registered_at", b"registered_at", "renewed_at", b"renewed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "admin_address", b"admin_address", "instance_id", b"instance_id", "lease_expires_at", b"lease_expires_at", "registered_at", b"registered_at", "service", b"service", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "admin_address", b"admin_address", "breakers", b"breakers", "instance_id", b"instance_id", "lease_expires_at", b"lease_expires_at", "registered_at", b"registered_at", "renewed_at", b"renewed_at", "service", b"service", "serving", b"serving", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Instance: _TypeAlias = Instance  # noqa: Y015
+
+@_typing.final
+class Breaker(_message.Message):
+    """A circuit breaker of an instance that is not closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """What it guards, such as "postgresql" or "risk-management/CheckOrders"."""
+    state: Global___BreakerState.ValueType
+    """Open or half-open."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it stopped being closed."""
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        state: Global___BreakerState.ValueType = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "state", b"state", "target", b"target"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
 
 @_typing.final
 class RegisterRequest(_message.Message):
@@ -80,7 +177,7 @@ class RegisterRequest(_message.Message):
     INSTANCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def instance(self) -> Global___Instance:
-        """Who registers; the times are set by the registry."""
+        """Who registers; the times of registration and lease are set by the registry."""
 
     def __init__(
         self,
@@ -126,16 +223,26 @@ class HeartbeatRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
+    SERVING_FIELD_NUMBER: _builtins.int
+    BREAKERS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """Whose lease."""
+    serving: Global___ServingState.ValueType
+    """Whether it takes calls."""
+    @_builtins.property
+    def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Breaker]:
+        """Its circuit breakers that are not closed."""
+
     def __init__(
         self,
         *,
         instance_id: _builtins.str = ...,
+        serving: Global___ServingState.ValueType = ...,
+        breakers: _abc.Iterable[Global___Breaker] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["instance_id", b"instance_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakers", b"breakers", "instance_id", b"instance_id", "serving", b"serving"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,7 +76,7 @@ class RegistryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Heartbeat(self, request, context):
-        """Keeps an instance's lease alive.
+        """Keeps an instance's lease alive, and tells how it is. Sent again at once when that changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -21,7 +21,7 @@ class RegistryServiceStub:
     Register: _aio.UnaryUnaryMultiCallable[_registry_pb2.RegisterRequest, _registry_pb2.RegisterResponse]
     """Registers an instance, or renews its registration."""
     Heartbeat: _aio.UnaryUnaryMultiCallable[_registry_pb2.HeartbeatRequest, _registry_pb2.HeartbeatResponse]
-    """Keeps an instance's lease alive."""
+    """Keeps an instance's lease alive, and tells how it is. Sent again at once when that changes."""
     Deregister: _aio.UnaryUnaryMultiCallable[_registry_pb2.DeregisterRequest, _registry_pb2.DeregisterResponse]
     """Removes an instance before it stops."""
     ListInstances: _aio.UnaryUnaryMultiCallable[_registry_pb2.ListInstancesRequest, _registry_pb2.ListInstancesResponse]
@@ -48,7 +48,7 @@ class RegistryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _registry_pb2.HeartbeatRequest,
         context: _aio.ServicerContext[_registry_pb2.HeartbeatRequest, _abc.Awaitable[_registry_pb2.HeartbeatResponse]],
     ) -> _abc.Awaitable[_registry_pb2.HeartbeatResponse]:
-        """Keeps an instance's lease alive."""
+        """Keeps an instance's lease alive, and tells how it is. Sent again at once when that changes."""
 
     @_abc_1.abstractmethod
     def Deregister(
