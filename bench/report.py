@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -89,7 +90,8 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"commit {machine.commit or 'unknown'}, load {machine.load[0]}, {machine.measured_at}")
     if report.quick:
         console.print("Quick run: the figures show that the benches work, and little else.", style="yellow")
-    table = Table("name", "value", "unit", "baseline", "ratio", "quartiles", "goal", show_lines=False)
+    columns = ("name", "value", "unit", "baseline", "ratio", "quartiles", "goal")
+    table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.columns[0].no_wrap = True
     for column in (1, 3, 4, 5, 6):
         table.columns[column].justify = "right"

@@ -31,8 +31,8 @@ WHAT = (
     f"six services on each side, {RATE:g} requests a second to each at the same random times; a request makes"
     f" {QUERIES} queries and waits {DOWNSTREAM_S * 1e3:.0f} ms for another service between them; pools of one"
     " connection that grow as they need on both sides, both psycopg; the ancestor's requests hold a connection from"
-    " beginning to end (a FastAPI dependency with yield), our methods for a statement; connections as PostgreSQL counts them after"
-    " each run"
+    " beginning to end (a FastAPI dependency with yield), our methods for a statement; connections as"
+    " PostgreSQL counts them after each run"
 )
 
 
