@@ -73,7 +73,7 @@ class Lease:
 
     def known_refusal(self, cost: float, now: float) -> Grant | None:
         """A refusal, where Redis need not be asked: a moment ago it had too little, and not enough came back since."""
-        if now - self._told_at > LEASE_S:
+        if self.outage or now - self._told_at > LEASE_S:
             return None
         budget = self.budget
         left = min(budget.burst, self._bucket.units + (now - self._bucket.updated_at) * budget.rate) + self.held
