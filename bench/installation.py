@@ -17,12 +17,14 @@ import psutil
 from aac_grpc.backends.control import read_status
 from aac_grpc.backends.ports import DEFAULT_PORTS, MAX_OFFSET, is_free
 from aac_grpc.backends.state import StateDirectory
+from aac_grpc.common.ports import REPLICA_STEP
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.platform.composition import Platform
 from bench.machine import ROOT
 from bench.processes import cpu_seconds, end
 
 FIRST_OFFSET = 2300
+SPARE_REPLICAS = 2
 UP_WITHIN_S = 300.0
 DOWN_WITHIN_S = 120.0
 BACKENDS = ("DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "ENVIRONMENT")
@@ -132,10 +134,11 @@ def folder_for_all() -> Iterator[Path]:
 
 
 def free_offset() -> int:
-    """An offset at which every port of the platform is free."""
+    """An offset at which every port of the platform is free, those of further instances too."""
     spread = MAX_OFFSET - FIRST_OFFSET
     candidates = (FIRST_OFFSET + (os.getpid() * 17 + step * 41) % spread for step in range(spread))
-    return next(offset for offset in candidates if all(is_free(port + offset) for port in DEFAULT_PORTS.values()))
+    ports = [port + REPLICA_STEP * more for port in DEFAULT_PORTS.values() for more in range(SPARE_REPLICAS + 1)]
+    return next(offset for offset in candidates if all(is_free(port + offset) for port in ports))
 
 
 def _is_ours(name: str) -> bool:

@@ -28,6 +28,7 @@ from drill.load import Trader
 SYMBOL = "DRILL"
 CASH = 1_000_000
 RESTART_WITHIN_S = 180.0
+WRITER_WITHIN_S = 20.0
 
 
 class DrillPlatform:
@@ -97,21 +98,20 @@ class DrillPlatform:
             f"postgresql://aac:{self._platform.state.secret('postgres_password')}"
             f"@127.0.0.1:{port_of('postgres', self._platform.port_offset)}/aac"
         )
+        engines = {self._platform.address(TRADING, one.number): one.name for one in self._platform.instances(TRADING)}
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-            found = await connection.execute(
-                """select address from trading_engine.engines
-                join trading_engine.leases on holder = instance
-                join trading_engine.venues using (venue_id) where venue = %s""",
-                (self.venue,),
-            )
-            row = await found.fetchone()
-        if row is None:
-            raise RuntimeError(f"nobody writes venue {self.venue}")
-        return next(
-            one.name
-            for one in self._platform.instances(TRADING)
-            if self._platform.address(TRADING, one.number) == row[0]
-        )
+            async with asyncio.timeout(WRITER_WITHIN_S):
+                while True:  # it may be handed over just now
+                    found = await connection.execute(
+                        """select address from trading_engine.engines
+                        join trading_engine.leases on holder = instance
+                        join trading_engine.venues using (venue_id)
+                        where venue = %s and leases.expires_at > clock_timestamp()""",
+                        (self.venue,),
+                    )
+                    if (row := await found.fetchone()) is not None:
+                        return engines[row[0]]
+                    await asyncio.sleep(0.05)
 
     async def command(self, *arguments: str) -> None:
         """Runs a command of the platform, such as `aac restart kafka`.
