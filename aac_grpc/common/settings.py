@@ -184,6 +184,10 @@ class ServiceSettings(BaseSettings):
     default_plan: str = Field(
         default="standard", description="Plan of callers whose credential names none that is known."
     )
+    quota_store: Literal["redis", "local"] = Field(
+        default="redis",
+        description="Where budgets are kept: `redis`, one budget for all instances; `local`, one in each process.",
+    )
 
     shedding: bool = Field(
         default=True, description="Refuse calls, the least urgent first, while more come in than can be served."
@@ -212,10 +216,6 @@ class ServiceSettings(BaseSettings):
         """Laptop defaults are refused."""
         return self.environment == "production"
 
-    quota_store: Literal["redis", "local"] = Field(
-        default="redis",
-        description="Where budgets are kept: `redis`, one budget for all instances; `local`, one in each process.",
-    )
     @property
     def reflection_enabled(self) -> bool:
         """gRPC reflection is served."""
