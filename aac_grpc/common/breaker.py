@@ -72,7 +72,14 @@ class Breaker:
 
     @property
     def state(self) -> BreakerState:
-        """The state now: an open breaker whose pause is over is half-open."""
+        """The state now: an open breaker whose pause is over is half-open.
+
+        One that is half-open closes also when no probe has failed for `window_s` since one succeeded: of a method that
+        is called once in minutes, or of a stream that stays open for hours, no other would come to tell.
+        """
+        proven = self._state is BreakerState.HALF_OPEN and self._successes
+        if proven and self._clock() >= self._succeeded_at + self._settings.window_s:
+            self._close()
         if self._state is BreakerState.OPEN and self._clock() >= self._probe_at:
             return BreakerState.HALF_OPEN
         return self._state
@@ -113,8 +120,7 @@ class Breaker:
         if self._state is BreakerState.HALF_OPEN:
             self._successes += 1
             if self._successes >= self._settings.probes:
-                self._pause = self._settings.first_pause_s
-                self._become(BreakerState.CLOSED)
+                self._close()
 
     def failed(self) -> None:
         """Records that the dependency could not do its part of a call that `check` let pass."""
@@ -160,6 +166,10 @@ class Breaker:
         if now >= self._window_ends:
             self._failures = self._successes = 0
             self._window_ends = now + self._settings.window_s
+
+    def _close(self) -> None:
+        self._pause = self._settings.first_pause_s
+        self._become(BreakerState.CLOSED)
 
     def _open(self) -> None:
         self._probe_at = self._clock() + self._pause

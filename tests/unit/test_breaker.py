@@ -71,6 +71,19 @@ def test_probes_that_succeed_close_it(breaker: Breaker, ticker: Ticker) -> None:
     assert breaker.state is BreakerState.CLOSED
 
 
+def test_one_probe_closes_it_where_no_second_one_comes_to_tell(breaker: Breaker, ticker: Ticker) -> None:
+    fail(breaker, 3)
+    ticker.now += 1
+    breaker.check()
+    breaker.succeeded()
+    ticker.now += 9
+    assert breaker.state is BreakerState.HALF_OPEN
+    assert breaker.since > 0
+    ticker.now += 2
+    assert breaker.state is BreakerState.CLOSED
+    assert breaker.since == 0
+
+
 def test_a_probe_that_fails_doubles_the_pause_up_to_a_limit(breaker: Breaker, ticker: Ticker) -> None:
     fail(breaker, 3)
     for pause in (1, 2, 4, 4):
