@@ -28,6 +28,7 @@ from aac_grpc.common.registration import Registration
 from aac_grpc.common.resources import Resources
 from aac_grpc.common.servicer import Servicer
 from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.common.windows import WINDOW_OPTIONS
 
 _log = structlog.get_logger("server")
 
@@ -69,6 +70,7 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
         # a burst looks to its callers as if they had called it off themselves.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+        *WINDOW_OPTIONS,
     ]
 
 

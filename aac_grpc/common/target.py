@@ -8,6 +8,7 @@ import grpc
 
 from aac_grpc.client.channel import SERVICE_CONFIG, channel_options, target_of
 from aac_grpc.client.retry import RetryBudget
+from aac_grpc.common.windows import WINDOW_OPTIONS
 
 _SERVING = {grpc.ChannelConnectivity.READY: True, grpc.ChannelConnectivity.TRANSIENT_FAILURE: False}
 
@@ -137,6 +138,7 @@ class Target:
 
     def _open(self) -> _Line:
         options = channel_options(max_message_bytes=self._max_message_bytes, service_config=SERVICE_CONFIG)
+        options.extend(WINDOW_OPTIONS)
         channel = grpc.aio.insecure_channel(target_of(self._addresses), options=options)
         self._line = _Line(channel, self._idle)
         return self._line

@@ -61,6 +61,7 @@ class OddService:
         seen: What happened, in words.
         metadata: Of the last call.
         written: Messages that Watch has written.
+        began: Who began to sleep last.
     """
 
     def __init__(self) -> None:
@@ -69,10 +70,13 @@ class OddService:
         self.deadline: float | None = None
         self.written = 0
         self.received = 0
+        self.began = ""
 
     async def unary(self, request: bytes, context: Any) -> bytes:
         self._note(context)
         match request:
+            case b"large":
+                return bytes(5 << 20)
             case b"refuse":
                 code, message, details = to_status(NotFound("thing", "x"), "there")
                 await context.abort(code, message, (*details, ("x-trailer", "1"), ("x-trailer", "2")))
@@ -103,16 +107,23 @@ class OddService:
             self.received += 1
             if message == b"stop":
                 return b"stopped"
+            if message == b"refuse":
+                await self._refuse(context, "z")
             if message == b"stand":
                 await self._sleep("push")
         return b"%d" % self.received
 
     async def chat(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         self._note(context)
+        await context.send_initial_metadata((("x-early", "1"),))
         async for message in requests:
-            if message == b"refuse":
-                code, text, details = to_status(NotFound("thing", "y"), "there")
-                await context.abort(code, text, details)
+            match message:
+                case b"refuse":
+                    await self._refuse(context, "y")
+                case b"stop":
+                    return
+                case b"sleep":
+                    await self._sleep("chat")
             yield message
         yield b"after half-close"
 
@@ -120,7 +131,12 @@ class OddService:
         yield b""
         await self._sleep("headed")
 
+    async def _refuse(self, context: Any, what: str) -> None:
+        code, text, details = to_status(NotFound("thing", what), "there")
+        await context.abort(code, text, details)
+
     async def _sleep(self, who: str) -> None:
+        self.began = who
         try:
             await asyncio.sleep(30)
         except asyncio.CancelledError:
@@ -174,9 +190,8 @@ async def odd_backend(port: int = 0) -> AsyncIterator[tuple[OddService, aio.Serv
         await server.stop(None)
 
 
-@asynccontextmanager
-async def gateway_to(address: str, credentials: Credentials | None = None, **settings: Any) -> AsyncIterator[Server]:
-    """A gateway that forwards the odd service's methods."""
+def gateway_for(address: str, credentials: Credentials | None = None, **settings: Any) -> Server:
+    """A gateway that forwards the odd service's methods; it does not serve yet."""
 
     async def nothing(call: Any, route: Route) -> tuple[()]:
         return ()
@@ -188,7 +203,13 @@ async def gateway_to(address: str, credentials: Credentials | None = None, **set
         build=lambda resources: [ForwardsAll(resources.channels.target("trading-engine"), credentials or nothing)],
     )
     places: dict[str, Any] = {"grpc_port": 0, "admin_port": 0, "registry_address": "", "trading_address": address}
-    server = Server(service, GatewaySettings(**{**places, "drain_grace_s": 1.0, "shutdown_grace_s": 1.0, **settings}))
+    return Server(service, GatewaySettings(**{**places, "drain_grace_s": 1.0, "shutdown_grace_s": 1.0, **settings}))
+
+
+@asynccontextmanager
+async def gateway_to(address: str, credentials: Credentials | None = None, **settings: Any) -> AsyncIterator[Server]:
+    """A gateway that forwards the odd service's methods."""
+    server = gateway_for(address, credentials, **settings)
     await server.start()
     try:
         yield server

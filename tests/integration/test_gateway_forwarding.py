@@ -1,6 +1,7 @@
 """What the gateway forwards arrives as it was sent, in all four arities, in both directions."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from aac.marketdata.v1.marketdata_pb2 import StreamResponse
 from aac.type.v1 import stream_pb2
 from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from aac_grpc.client.errors import DependencyUnavailable, MessageTooLarge, UnknownMethod, from_rpc_error
 from tests.integration.odd_service import (
@@ -50,6 +53,7 @@ async def backend() -> AsyncIterator[tuple[OddService, str]]:
 @pytest.fixture
 def odd(backend: tuple[OddService, str]) -> OddService:
     backend[0].seen.clear()
+    backend[0].began = ""
     return backend[0]
 
 
@@ -81,6 +85,13 @@ async def test_a_unary_call_keeps_message_metadata_and_trailers(caller: Caller, 
     assert {("x-a", "1"), ("x-b-bin", b"\0\xff")} <= {*odd.metadata}
     assert odd.deadline is not None
     assert 3 < odd.deadline < 5
+
+
+async def test_repeated_and_binary_metadata_arrive_in_their_order(caller: Caller, odd: OddService) -> None:
+    sent = (("x-a", "1"), ("x-b-bin", b"\0\xff"), ("x-a", "2"), ("x-b-bin", b""), ("x-a", "3, 4"))
+    await caller.unary(b"hi", metadata=sent)
+    for name in ("x-a", "x-b-bin"):
+        assert [value for key, value in odd.metadata if key == name] == [value for key, value in sent if key == name]
 
 
 async def test_a_call_without_a_deadline_gets_none(caller: Caller, odd: OddService) -> None:
@@ -127,11 +138,12 @@ async def test_every_reply_names_the_request(caller: Caller, odd: OddService, re
 
 
 async def test_identity_headers_from_outside_are_dropped(caller: Caller, odd: OddService) -> None:
-    outside = (("x-aac-service", "risk"), ("x-aac-forwarder", "t"), ("x-api-key", "k"), ("x-kept", "1"))
-    await caller.unary(b"hi", metadata=outside)
+    forged = ("x-aac-service", "x-aac-forwarder", "x-aac-client-address", "x-aac-service-secret", "x-api-key")
+    outside = [(name, "risk") for name in (*forged, "x-kept")]
+    await caller.unary(b"hi", metadata=[*outside, ("x-aac-forwarder-bin", b"t")])
     keys = {key for key, _ in odd.metadata}
     assert "x-kept" in keys
-    assert not {"x-aac-service", "x-aac-forwarder", "x-api-key"} & keys
+    assert not [key for key in keys if key in forged or key.startswith("x-aac-")]
 
 
 async def test_a_deadline_ends_the_call_at_the_service_too(caller: Caller, odd: OddService) -> None:
@@ -143,20 +155,22 @@ async def test_a_deadline_ends_the_call_at_the_service_too(caller: Caller, odd: 
     await eventually(lambda: "unary cancelled" in odd.seen)
 
 
-async def test_a_cancelled_call_is_cancelled_at_the_service(caller: Caller, odd: OddService) -> None:
-    unary, watch = caller.unary(b"sleep"), caller.watch(b"sleep")
-    await watch.initial_metadata()
-    await asyncio.sleep(0.1)
-    unary.cancel()
-    watch.cancel()
-    await eventually(lambda: {"unary cancelled", "watch cancelled"} <= {*odd.seen})
+@pytest.mark.parametrize("who", ["unary", "watch", "push", "chat"])
+async def test_a_cancelled_call_is_cancelled_at_the_service(caller: Caller, odd: OddService, who: str) -> None:
+    reached = {"push": b"stand"}.get(who, b"sleep")
+    call = getattr(caller, who)(*((reached,) if who in ("unary", "watch") else ()))
+    if who in ("push", "chat"):
+        await call.write(reached)
+    await eventually(lambda: odd.began == who)
+    call.cancel()
+    await eventually(lambda: f"{who} cancelled" in odd.seen)
 
 
 async def test_initial_metadata_come_before_the_first_message(caller: Caller) -> None:
-    watch = caller.watch(b"sleep")
-    metadata = await asyncio.wait_for(watch.initial_metadata(), 2)
-    assert ("x-early", "1") in [*metadata]
-    watch.cancel()
+    for stream in (caller.watch(b"sleep"), caller.chat()):
+        metadata = await asyncio.wait_for(stream.initial_metadata(), 5)
+        assert ("x-early", "1") in [*metadata]
+        stream.cancel()
 
 
 async def test_a_stream_of_responses_arrives_whole(caller: Caller) -> None:
@@ -190,6 +204,23 @@ async def test_a_service_may_answer_before_the_caller_has_ended(caller: Caller) 
     assert await asyncio.wait_for(caller.push(endless()), 3) == b"stopped"
 
 
+async def test_a_service_may_end_a_stream_before_the_caller_does(caller: Caller) -> None:
+    chat = caller.chat()
+    await chat.write(b"1")
+    assert await chat.read() == b"1"
+    await chat.write(b"stop")
+    assert await chat.read() is aio.EOF
+    assert await chat.code() is grpc.StatusCode.OK
+
+
+async def test_a_refused_stream_of_requests_ends_with_the_services_status(caller: Caller) -> None:
+    push = caller.push()
+    await push.write(b"refuse")
+    with pytest.raises(aio.AioRpcError) as refused:
+        await push
+    assert from_rpc_error(refused.value).metadata["id"] == "z"
+
+
 async def test_a_stream_that_the_service_refuses_ends_with_its_status(caller: Caller) -> None:
     chat = caller.chat()
     await chat.write(b"1")
@@ -217,6 +248,14 @@ async def test_a_message_over_the_transports_limit_is_refused(caller: Caller) ->
     with pytest.raises(aio.AioRpcError) as refused:
         await caller.unary(b"x" * 5_000_000)
     assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_an_answer_over_the_transports_limit_is_refused_with_details(caller: Caller) -> None:
+    with pytest.raises(aio.AioRpcError) as refused:
+        await caller.unary(b"large")
+    error = from_rpc_error(refused.value)
+    assert error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert error.request_id
 
 
 @pytest.mark.parametrize(
@@ -313,3 +352,23 @@ async def test_shutdown_says_draining_on_our_streams_and_ends_the_others_with_a_
             await watch.read()
         assert from_rpc_error(refused.value).reason == "DRAINING"
         await stopping
+
+
+async def test_shutdown_puts_nothing_into_streams_of_health_and_reflection() -> None:
+    async with gateway_to("127.0.0.1:1") as gateway, aio.insecure_channel(gateway.address) as channel:
+        health = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        reflection = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")()
+        await reflection.write(ServerReflectionRequest(list_services="").SerializeToString())
+        await reflection.read()
+        stopping = asyncio.create_task(gateway.stop())
+        told = [HealthCheckResponse.FromString(frame) async for frame in _until_the_end(health)]
+        assert told[-1] == HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING)
+        assert all(message in (told[-1], HealthCheckResponse(status=HealthCheckResponse.SERVING)) for message in told)
+        assert [frame async for frame in _until_the_end(reflection)] == []
+        await stopping
+
+
+async def _until_the_end(stream: Any) -> AsyncIterator[bytes]:
+    with contextlib.suppress(aio.AioRpcError):
+        while (frame := await stream.read()) is not aio.EOF:
+            yield frame
