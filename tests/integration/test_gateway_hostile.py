@@ -12,7 +12,7 @@ from grpc import aio
 from aac_grpc.client.errors import DependencyUnavailable, from_rpc_error
 from aac_grpc.client.writing import write
 from tests.integration.odd_processes import Odd, odd_processes
-from tests.integration.test_gateway_forwarding import Caller, eventually
+from tests.integration.test_gateway_forwarding import Caller
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.slow]
 
