@@ -81,6 +81,7 @@ class Server:
         resources: What the process uses.
         servicers: What it serves; filled by `start`.
         address: host:port of the gRPC server, once it has started.
+        shedding: Refuses calls while too many come in; from `start` on.
     """
 
     def __init__(self, service: Service, settings: ServiceSettings | None = None) -> None:
@@ -89,6 +90,7 @@ class Server:
         self.resources = Resources(service.name, self.settings, service.requires)
         self.servicers: list[Servicer] = []
         self.address = ""
+        self.shedding: LoadShedding
         self._streams = OpenStreams()
         self._admin = Admin(self.resources.health, lambda: self.resources.tasks.failed)
         # What has started, to be stopped in reverse order, also when the rest of the start fails.
@@ -143,12 +145,12 @@ class Server:
         built = service.build(resources)
         self.servicers = list(await built if inspect.isawaitable(built) else built)
         await resources.open()
-        shedding = LoadShedding(settings)
-        handlers = self._handlers(shedding)
+        self.shedding = LoadShedding(settings)
+        handlers = self._handlers(self.shedding)
         for servicer in self.servicers:
             self._started.push_async_callback(servicer.stop)
             await servicer.start()
-        await self._listen(handlers, shedding)
+        await self._listen(handlers, self.shedding)
         self._started.push_async_callback(self._drain)
         resources.health.set_serving(True, "", *handlers.services)
         resources.tasks.spawn(resources.health.keep_checking, name="checks")

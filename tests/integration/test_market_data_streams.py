@@ -9,7 +9,7 @@ from aac.marketdata.v1 import marketdata_pb2 as pb
 from aac.type.v1 import market_pb2
 from aac.type.v1.stream_pb2 import ResumePoint
 
-from aac_grpc.client.errors import from_status
+from aac_grpc.client.errors import Overloaded, from_status
 from tests.integration.market_engine import BUY, SELL
 from tests.integration.market_reader import (
     DEPTH,
@@ -262,3 +262,23 @@ async def test_streams_end_with_a_word_where_to_resume_when_the_server_stops(ins
             assert (point.key, point.epoch, point.sequence) == ("X", 1, 1)
             await reader.until(lambda: reader.status)
             assert reader.status is grpc.StatusCode.OK
+
+
+async def test_an_item_that_is_shed_gets_its_status_and_the_stream_goes_on(markets: MarketStack) -> None:
+    venue = markets.venue("Y")
+    admission = markets.server.shedding.admission
+    async with markets.reader() as reader:
+        await reader.send(subscription("X", TRADES, venue.name))
+        await reader.answer("1:X")
+        admission.observe = lambda *_, **__: None  # type: ignore[method-assign]
+        admission.pressure = 3.0
+        try:
+            await reader.send(subscription("Y", TRADES, venue.name))
+            error = from_status((await reader.answer("1:Y")).header.status)
+        finally:
+            admission.pressure = 0.0
+            del admission.observe
+        assert type(error) is Overloaded
+        assert error.retry_after
+        venue.trade(100)
+        await reader.until(reader.trades)

@@ -13,6 +13,7 @@ from aac.marketdata.v1.marketdata_pb2 import Subscription as SubscriptionMessage
 from aac.type.v1 import stream_pb2
 
 from aac_grpc.client.errors import AacError, AlreadyExists, DeadlineExceeded, InvalidField, NotFound, Unavailable
+from aac_grpc.common.call import current_call
 from aac_grpc.common.interceptors.validate import check_fields
 from aac_grpc.common.streams import StreamSession, Subscription, position
 from aac_grpc.common.types import NANOSECONDS, from_duration, venue_of
@@ -126,6 +127,8 @@ class MarketStream:
             await self._session.item_status(item.id, subscription=subscription)
 
     def _check(self, item: SubscriptionMessage) -> None:
+        if (overloaded := current_call().item_refusal()) is not None:
+            raise overloaded
         check_fields(item)
         if item.id in self._open or item.id in self._waiting:
             raise AlreadyExists("subscription", item.id)
