@@ -80,10 +80,10 @@ class Peer:
         except aio.AioRpcError as raised:
             raise _meaning(raised, self.address) from raised
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self.over and not (task is not None and task.cancelling()):
-                raise PeerLost(f"{self.address} is not the one to ask any more", sent=True) from None
-            raise
+            if _is_cancelled():
+                raise
+            # The call was, because the peer's time is over, or its connection is not used any more.
+            raise PeerLost(f"{self.address} is not the one to ask any more", sent=True) from None
         finally:
             self._calls.discard(rpc.cancel)
             rpc.cancel()
@@ -154,8 +154,8 @@ class Peers:
         metadata = (*_passed_on(call), (FORWARDER_KEY, proof), ("x-request-id", call.request_id))
         remaining = call.time_remaining()
         timeout = None if remaining is None else remaining * TIME_SHARE
-        channel = self._channels.instance(self._service, peer.address).channel
-        return getattr(channel, arity)(call.policy.path)(*request, metadata=metadata, timeout=timeout)
+        target = self._channels.instance(self._service, peer.address)
+        return target.callable(arity, call.policy.path)(*request, metadata=metadata, timeout=timeout)
 
     def forget(self, peer: Peer) -> None:
         """Connects anew with the next call: gRPC would wait for a while after a failure."""
@@ -190,8 +190,7 @@ class PeerStream:
                 while not self._stopped and (message := await rpc.read()) is not aio.EOF:
                     yield message
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if not self._stopped or (task is not None and task.cancelling()):
+                if not self._stopped or _is_cancelled():
                     raise
 
 
@@ -207,6 +206,12 @@ async def is_gone(address: str) -> bool:
         return False
     writer.close()
     return False
+
+
+def _is_cancelled() -> bool:
+    """Whether this task was told to end, rather than the call that it waits for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _passed_on(call: Call) -> Iterator[tuple[str, Any]]:

@@ -148,7 +148,7 @@ async def test_an_engine_killed_at_any_step_of_a_batch_loses_and_doubles_nothing
     await asyncio.sleep(0.3)
     enough.set()
     await asyncio.gather(*trading)
-    merged = [_merged(clients, name) for name in ("alice", "bob")]
+    merged = [merged(clients, name) for name in ("alice", "bob")]
     assert sum(len(client.answers) for client in merged) > 40
     await check_clients(merged)
     await check_ledger(stage)
@@ -172,7 +172,7 @@ async def test_an_engine_killed_at_random_times_loses_and_doubles_nothing(stage:
         await stage.engine.ready()
     enough.set()
     await asyncio.gather(*trading)
-    await check_clients([_merged(clients, name) for name in ("alice", "bob")])
+    await check_clients([merged(clients, name) for name in ("alice", "bob")])
     await check_ledger(stage)
 
 
@@ -208,7 +208,7 @@ async def test_an_engine_that_was_stopped_by_the_system_must_not_write_any_more(
         other.kill()
 
 
-def _merged(clients: Sequence[Client], name: str) -> Client:
+def merged(clients: Sequence[Client], name: str) -> Client:
     """All that one account's clients were told."""
     own = [client for client in clients if client.account == name]
     merged = Client(own[0].address, own[0].signer, own[0].venue, name, 0)

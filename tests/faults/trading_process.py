@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -61,6 +62,8 @@ class EngineProcess:
             "AAC_LEASE_S": "1.0",
             "AAC_SNAPSHOT_EVENTS": "200",
             "AAC_LOG_LEVEL": "warning",
+            # The double of auth-service tells of none.
+            "AAC_REVOCATION_WATCH": "false",
         }
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -103,6 +106,10 @@ class Client:
     seed: int
     answers: dict[str, pb.PlaceOrderResponse] = field(default_factory=dict)
     cancels: dict[str, pb.CancelOrderResponse] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    """Of single attempts, each of five seconds."""
+    longest_s: float = 0.0
+    """The longest attempt that was answered."""
 
     def caller(self, stub: Any = TradingServiceStub, **token: Any) -> Caller:
         scopes = ("orders:write", "orders:read", "accounts:read", "events:read", "internal")
@@ -145,13 +152,16 @@ class Client:
         call = getattr(caller._stub, method)
         async with asyncio.timeout(40):
             while True:
+                began = time.monotonic()
                 try:
                     answer = await call(request, metadata=caller._metadata, timeout=5)
                 except grpc.aio.AioRpcError as error:
                     if error.code() not in RETRIED:
                         raise
+                    self.failures.append(f"{key}: {error.code().name} {error.details()}")
                     await asyncio.sleep(0.02)
                 else:
+                    self.longest_s = max(self.longest_s, time.monotonic() - began)
                     log[key] = answer
                     return answer
 
