@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import signal
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from aac_grpc.common.resources import Resources
 from aac_grpc.common.servicer import Servicer
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.common.windows import WINDOW_OPTIONS
+from aac_grpc.common.workers import Worker, Workers
 
 _log = structlog.get_logger("server")
 
@@ -51,13 +53,15 @@ class Service:
     """Dependencies without which every call fails at once: "postgresql", "redis", "kafka"."""
     credentials: Callable[[Resources], Sequence[CredentialScheme]] = lambda resources: ()
     """Kinds of credentials that it takes beside access tokens."""
+    stateless: bool = False
+    """Several processes may serve it on one port, as `workers`: a call is served by any of them as by any other."""
 
 
-def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
-    """gRPC's channel arguments for a server."""
+def server_options(settings: ServiceSettings, *, shares_port: bool = False) -> list[tuple[str, Any]]:
+    """gRPC's channel arguments for a server; workers share their port."""
     return [
         # On by default, and then a second server on the port starts in silence and steals calls.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(shares_port)),
         ("grpc.max_receive_message_length", settings.transport_limit_bytes),
         ("grpc.max_send_message_length", settings.transport_limit_bytes),
         ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
@@ -85,8 +89,17 @@ class Server:
     """
 
     def __init__(self, service: Service, settings: ServiceSettings | None = None) -> None:
+        """Makes a server that is not started.
+
+        Raises:
+            ValueError: Several workers are asked for, of a service that can't have them.
+        """
         self.service = service
-        self.settings = settings or service.settings()
+        settings = settings or service.settings()
+        if settings.workers > 1 and not service.stateless:
+            raise ValueError(f"{service.name} can't have several workers: its process holds what no other one may hold")
+        self._worker = Worker.of_this_process()
+        self.settings = settings if self._worker is None else self._worker.settings(settings)
         self.resources = Resources(service.name, self.settings, service.requires)
         self.servicers: list[Servicer] = []
         self.address = ""
@@ -102,14 +115,22 @@ class Server:
         return self._admin.address
 
     def run(self) -> None:
-        """Serves until SIGTERM or SIGINT, then shuts down gracefully."""
+        """Serves until SIGTERM or SIGINT, then shuts down gracefully; by workers, where the settings ask for several.
+
+        Raises:
+            SystemExit: A worker could not be kept running.
+        """
         import uvloop
 
         settings = self.settings
+        if self._worker is not None:
+            self._worker.end_with_parent()
         writer = logs.configure(
             self.service.name, settings.instance_id, level=settings.log_level, json=settings.log_json
         )
         try:
+            if settings.workers > 1 and self._worker is None:
+                sys.exit(asyncio.run(Workers(self.service.name, settings).run()))
             uvloop.run(self._serve_until_told())
         finally:
             writer.close()
@@ -151,10 +172,11 @@ class Server:
             self._started.push_async_callback(servicer.stop)
             await servicer.start()
         await self._listen(handlers, self.shedding)
+        resources.address = settings.advertised_address or self.address
         self._started.push_async_callback(self._drain)
         resources.health.set_serving(True, "", *handlers.services)
         resources.tasks.spawn(resources.health.keep_checking, name="checks")
-        if settings.registry_address:
+        if settings.registry_address and (self._worker is None or self._worker.is_first):
             registration = Registration(resources, settings.advertised_address or self.address, self.admin_address)
             resources.tasks.spawn(registration.keep, name="registration")
             self._started.push_async_callback(registration.leave)
@@ -186,7 +208,7 @@ class Server:
 
     async def _listen(self, handlers: Handlers, shedding: LoadShedding) -> None:
         settings = self.settings
-        server = grpc.aio.server(options=server_options(settings))
+        server = grpc.aio.server(options=server_options(settings, shares_port=self._worker is not None))
         server.add_generic_rpc_handlers((handlers,))
         port = GRPC_PORTS.get(self.service.name, 0) if settings.grpc_port is None else settings.grpc_port
         self.address = f"{settings.grpc_host}:{server.add_insecure_port(f'{settings.grpc_host}:{port}')}"

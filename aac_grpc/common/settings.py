@@ -95,6 +95,13 @@ class ServiceSettings(BaseSettings):
         le=65535,
         description="Port of the gRPC server; unset means the service's own, 0 takes a free one.",
     )
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that share the gRPC port, each with pools of its own; more than one for stateless"
+        " services and on Linux only. The first has the admin port and the lease at the registry.",
+    )
     advertised_address: str = Field(
         default="", description="host:port that others reach this instance at; empty means the bound address."
     )

@@ -45,6 +45,8 @@ _ADDRESSES = {
     "AAC_REGISTRY_ADDRESS": REGISTRY,
     "AAC_GATEWAY_ADDRESS": GATEWAY,
 }
+_ONE_PROCESS = {REGISTRY, TRADING}
+"""Services that can't have workers."""
 _KNOWS_MESH_SECRET = {REGISTRY, AUTH}
 # Of the user's own environment; what is the platform's to say is set over it.
 _INHERITED = (
@@ -63,6 +65,7 @@ _INHERITED_PREFIXES = ("AAC_", "GRPC_", "PYTHON", "SSL_")
 _SECRETS = ("AAC_MESH_SECRET", "AAC_SERVICE_SECRET", "AAC_BOOTSTRAP_ADMIN_PASSWORD", "AAC_BOOTSTRAP_DEMO_PASSWORD")
 _HOST = "127.0.0.1"
 _POOL_SIZE = "AAC_DATABASE_POOL_SIZE"
+_WORKERS_SETTING = "AAC_WORKERS"
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,8 @@ class Platform:
             "AAC_ADMIN_PORT": str(admin_port),
             "AAC_ENDPOINTS_FILE": str(self.endpoints / f"{one.name}.json"),
         }
+        if name in _ONE_PROCESS:
+            environment[_WORKERS_SETTING] = "1"
         if name in _KNOWS_MESH_SECRET:
             environment["AAC_MESH_SECRET"] = self.mesh_secret
         if name == AUTH:
@@ -172,7 +177,7 @@ class Platform:
             return {}
         wanted = os.environ.get(_POOL_SIZE)
         size = pool_size(
-            len(self.instances(*self.database_urls)),
+            sum(workers_of(one.service) for one in self.instances(*self.database_urls)),
             int(wanted) if wanted else ServiceSettings.model_fields["database_pool_size"].default,
         )
         return {"DATABASE_URL": self.database_urls[service], _POOL_SIZE: str(size)}
@@ -188,12 +193,18 @@ class Platform:
                 **_inherited(),
                 **self.mesh_environment(FEED),
                 "AAC_ENDPOINTS_FILE": str(self.endpoints / f"{FEED}.json"),
+                _WORKERS_SETTING: "1",
                 **flow.environment,
             },
             log_path=self.state.log_path(FEED),
             grace_s=5.0,
             depends_on=self._names((AUTH, TRADING)),
         )
+
+
+def workers_of(service: str) -> int:
+    """Processes that each instance of a service runs, as the environment says."""
+    return 1 if service in _ONE_PROCESS else int(os.environ.get(_WORKERS_SETTING) or 1)
 
 
 def _argv(name: str) -> tuple[str, ...]:

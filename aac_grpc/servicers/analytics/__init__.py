@@ -33,4 +33,5 @@ service = Service(
     settings=AnalyticsSettings,
     build=build,
     migrations="aac_grpc.servicers.analytics.migrations",
+    stateless=True,
 )

@@ -132,4 +132,5 @@ service = Service(
     settings=AuthSettings,
     build=build,
     migrations="aac_grpc.servicers.auth.migrations",
+    stateless=True,
 )

@@ -99,4 +99,4 @@ def _follow_backends(resources: Resources, routes: Routes) -> None:
             resources.tasks.spawn(backend.follow, name=f"health of {service}")
 
 
-service = Service(name=GATEWAY, settings=GatewaySettings, build=build, credentials=credentials)
+service = Service(name=GATEWAY, settings=GatewaySettings, build=build, credentials=credentials, stateless=True)

@@ -29,4 +29,5 @@ service = Service(
     build=build,
     migrations="aac_grpc.servicers.market_data.migrations",
     requires=("postgresql",),
+    stateless=True,
 )

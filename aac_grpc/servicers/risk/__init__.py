@@ -29,4 +29,5 @@ service = Service(
     settings=RiskSettings,
     build=build,
     migrations="aac_grpc.servicers.risk.migrations",
+    stateless=True,
 )
