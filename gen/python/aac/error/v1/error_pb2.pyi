@@ -74,10 +74,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The service is shutting down; another instance will answer."""
     ERROR_REASON_UNKNOWN_METHOD: _ErrorReason.ValueType  # 25
     """There is no such method."""
-    ERROR_REASON_STALE_REVOCATIONS: _ErrorReason.ValueType  # 26
-    """The service has not heard for too long what was revoked, and refuses audited methods; retry later."""
     ERROR_REASON_NOT_WRITER: _ErrorReason.ValueType  # 27
     """The instance does not write the venue, and who does could not be reached in time; a retry is safe."""
+    ERROR_REASON_STALE_REVOCATIONS: _ErrorReason.ValueType  # 26
+    """The service has not heard for too long what was revoked, and refuses audited methods; retry later."""
+    ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 28
+    """The caller, or the process, has as many streams open as may be; end one first."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The reason, without its prefix, stands in ErrorInfo.reason."""
@@ -134,8 +136,10 @@ ERROR_REASON_DRAINING: ErrorReason.ValueType  # 24
 """The service is shutting down; another instance will answer."""
 ERROR_REASON_UNKNOWN_METHOD: ErrorReason.ValueType  # 25
 """There is no such method."""
-ERROR_REASON_STALE_REVOCATIONS: ErrorReason.ValueType  # 26
-"""The service has not heard for too long what was revoked, and refuses audited methods; retry later."""
 ERROR_REASON_NOT_WRITER: ErrorReason.ValueType  # 27
 """The instance does not write the venue, and who does could not be reached in time; a retry is safe."""
+ERROR_REASON_STALE_REVOCATIONS: ErrorReason.ValueType  # 26
+"""The service has not heard for too long what was revoked, and refuses audited methods; retry later."""
+ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 28
+"""The caller, or the process, has as many streams open as may be; end one first."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
