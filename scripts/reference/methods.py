@@ -15,14 +15,14 @@ METHOD_FIELD = 2
 
 INTRODUCTION = """# Methods
 
-Written by `scripts/docs` from the policy options in `proto/`; what is said here is what the base enforces, but for the
-priority: nothing is shed yet.
+Written by `scripts/docs` from the policy options in `proto/`; what is said here is what the base enforces.
 
 - **Kind**: unary, or which side streams.
 - **Scope**: what the caller's token must hold; *open* needs no token.
 - **Account**: the request field that names the account; the caller must be allowed to act on it, on every message.
 - **Rate**: the budget that is charged, and how much where it is not 1; "+ 1 each" is for the items of that field.
-- **Timeout**: the class; a stream has no deadline of ours. **Priority**: what would be shed last.
+- **Timeout**: the class; a stream has no deadline of ours. **Priority**: while more calls come in
+  than can be served, LOW is refused before NORMAL, NORMAL before HIGH, and CRITICAL never.
 - **Retry**: whether repeating a call is safe: a *read* changes nothing, *same key* gives the first result again.
 - **Audit**: every call is logged, not a sample; what it changed is in an audit log or, of orders, in the journal.
 
