@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 import grpc
 
 from aac_grpc.client.analysis import AnalysisCalls
-from aac_grpc.client.channel import open_channel
+from aac_grpc.client.channel import addresses_of, open_channel
 from aac_grpc.client.connection import Connection
 from aac_grpc.client.credentials import ApiKeyCredentials, Credentials, SessionCredentials, TokenCredentials
 from aac_grpc.client.identity import IdentityCalls
@@ -35,7 +35,7 @@ class AsyncClient(TradingCalls, MarketCalls, AnalysisCalls, IdentityCalls, Platf
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | Sequence[str] = DEFAULT_TARGET,
         *,
         api_key: str | None = None,
         username: str | None = None,
@@ -51,7 +51,8 @@ class AsyncClient(TradingCalls, MarketCalls, AnalysisCalls, IdentityCalls, Platf
         """Connects with the first call.
 
         Args:
-            target: host:port of the gateway; of several gateways with commas between, among which calls are spread.
+            target: host:port of the gateway; or of several, as a list or with commas between, all IPv4: calls are
+                spread among those that can be reached and serve.
             api_key: The whole secret of an API key.
             username: Of a user; logs in at the first call and keeps the session fresh.
             password: Of that user.
@@ -60,14 +61,18 @@ class AsyncClient(TradingCalls, MarketCalls, AnalysisCalls, IdentityCalls, Platf
             on_tokens: Told each new pair of tokens, to keep it.
             tls: True for TLS with the machine's root certificates, or credentials of one's own.
             timeout: Seconds for a call, retries included.
-            retry: When calls are repeated.
+            retry: When calls that the contract lets be repeated are; while most calls fail, none are.
             reconnect: How long streams are kept up.
 
         Raises:
-            ValueError: More than one kind of credential was given, or a user name without a password.
+            ValueError: More than one kind of credential was given, or a user name without a password, or several
+                addresses of which one is no IPv4 address.
         """
         secure = grpc.ssl_channel_credentials() if tls is True else (tls or None)
-        self._connection = Connection(open_channel(target, credentials=secure), target, timeout_s=timeout, retry=retry)
+        addresses = addresses_of(target)
+        self._connection = Connection(
+            open_channel(addresses, credentials=secure), ", ".join(addresses), timeout_s=timeout, retry=retry
+        )
         self._reconnect = reconnect
         self._connection.credentials = self._credentials(api_key, username, password, token, tokens, on_tokens)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, Generic, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast
 
@@ -158,7 +158,7 @@ class Client:
     Methods may be called from any thread.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, **options: Unpack[ClientOptions]) -> None:
+    def __init__(self, target: str | Sequence[str] = DEFAULT_TARGET, **options: Unpack[ClientOptions]) -> None:
         """Connects with the first call; takes what `AsyncClient` takes."""
 
         async def make() -> AsyncClient:

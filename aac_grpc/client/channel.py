@@ -41,6 +41,8 @@ _BALANCING = {
     }
 }
 
+_SCHEMES = ("ipv4:", "ipv6:", "dns:", "unix:", "xds:")
+
 SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [_BALANCING], "healthCheckConfig": {"serviceName": ""}})
 """For services that have several instances, or may have: who does not serve, or fails all the time, gets no calls.
 
@@ -61,6 +63,13 @@ def target_of(addresses: Sequence[str]) -> str:
     if not addresses or not all(_is_ipv4(address.rpartition(":")[0]) for address in addresses):
         raise ValueError(f"several addresses must be IPv4: {', '.join(addresses)}; or give one DNS name")
     return f"ipv4:{','.join(addresses)}"
+
+
+def addresses_of(target: str | Sequence[str]) -> list[str]:
+    """The addresses of a target, which may be a list or have commas between; one of gRPC's own names stays as it is."""
+    if not isinstance(target, str):
+        return list(target)
+    return [target] if target.startswith(_SCHEMES) else [one.strip() for one in target.split(",")]
 
 
 def channel_options(
@@ -99,7 +108,7 @@ def open_channel(
 
     Args:
         target: Such as "127.0.0.1:50050" or "dns:///gateway.example:443"; or several addresses, among which calls are
-            spread: a list, or a text with commas between.
+            spread.
         credentials: Of TLS; None is plaintext.
         options: Instead of `channel_options()`.
         interceptors: Of this channel.
@@ -107,8 +116,7 @@ def open_channel(
     Raises:
         ValueError: There are several addresses, and one is not IPv4.
     """
-    given = target.split(",") if isinstance(target, str) else target
-    addresses = [address.strip() for address in given]
+    addresses = addresses_of(target)
     config = SERVICE_CONFIG if len(addresses) > 1 else SINGLE_SERVICE_CONFIG
     chosen = list(options) if options is not None else channel_options(service_config=config)
     if credentials is None:

@@ -6,14 +6,15 @@ import itertools
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from aac.type.v1.page_pb2 import PageRequest, PageResponse
 from grpc import aio
 
+from aac_grpc.client._contract import terms_of
 from aac_grpc.client.credentials import Credentials
 from aac_grpc.client.errors import AacError, Unauthenticated, Unavailable, from_rpc_error
-from aac_grpc.client.retry import NO_RETRY, RetryPolicy, call_with_retry
+from aac_grpc.client.retry import NO_RETRY, RetryBudget, RetryPolicy, call_with_retry
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -61,6 +62,7 @@ class Connection:
         self.credentials = Credentials()
         self.timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
+        self._budget = RetryBudget()
 
     async def unary(
         self,
@@ -68,22 +70,20 @@ class Connection:
         request: RequestT,
         *,
         timeout: float | None = None,
-        repeatable: bool = True,
         anonymous: bool = False,
     ) -> ResponseT:
-        """Calls a unary method.
+        """Calls a unary method, again while the service is away or slow where the contract lets the call be repeated.
 
         Args:
             method: Of a stub on this connection's channel.
             request: Sent again as it is by each retry: its client key, where it has one, stays the same.
             timeout: Seconds for all attempts together; None takes the connection's.
-            repeatable: The call is retried while the service is away or slow.
             anonymous: No credential is sent.
 
         Raises:
             AacError: The call failed.
         """
-        request_id = uuid.uuid4().hex
+        request_id, terms = uuid.uuid4().hex, terms_of(_path_of(method))
         credentials = Credentials() if anonymous else self.credentials
 
         async def attempt(seconds: float) -> ResponseT:
@@ -96,7 +96,9 @@ class Connection:
         return await call_with_retry(
             lambda seconds: renewing(credentials, lambda: attempt(seconds)),
             timeout_s=self.timeout_s if timeout is None else timeout,
-            policy=self._retry if repeatable else NO_RETRY,
+            policy=self._retry if terms.repeatable else NO_RETRY,
+            timeout_class=terms.timeout_class,
+            budget=self._budget,
         )
 
     def _explain(self, error: AacError) -> AacError:
@@ -148,3 +150,9 @@ async def renewing(credentials: Credentials, attempt: Callable[[], Awaitable[T]]
         if not await credentials.renew():
             raise
     return await attempt()
+
+
+def _path_of(method: Any) -> str:
+    """The path of a stub's method, which gRPC keeps to itself."""
+    path: bytes | str = method._method
+    return path.decode() if isinstance(path, bytes) else path

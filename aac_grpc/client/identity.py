@@ -28,7 +28,7 @@ class IdentityCalls(Calls):
             Unauthenticated: Name or password is wrong (WRONG_CREDENTIALS), or there were too many tries (LOCKED_OUT).
         """
         request = auth_pb2.LoginRequest(username=username, password=password)
-        response = await self._connection.unary(self._auth.Login, request, repeatable=False, anonymous=True)
+        response = await self._connection.unary(self._auth.Login, request, anonymous=True)
         return Tokens.from_wire(response.tokens), User.from_wire(response.user)
 
     async def refresh(self, refresh_token: str, request_id: str) -> Tokens:

@@ -9,6 +9,7 @@ from aac.auth.v1.auth_pb2 import IssueServiceTokenRequest
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 from aac.registry.v1.registry_pb2_grpc import RegistryServiceStub
 
+from aac_grpc.client.channel import SINGLE_SERVICE_CONFIG
 from aac_grpc.common.breaker import Breakers
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.endpoints import Endpoints
@@ -89,7 +90,7 @@ class Channels:
             await self.endpoints.follow(self.stub(RegistryServiceStub, REGISTRY))
 
     def instance(self, service: str, address: str) -> Target:
-        """One instance of a service, whatever the registry says of it. Ask again for each call: few are kept.
+        """One instance of a service, whatever the registry or its health says. Ask again for each call: few are kept.
 
         Args:
             service: Such as "trading-engine".
@@ -97,7 +98,7 @@ class Channels:
         """
         found = self._instances.get((service, address))
         if found is None:
-            found = Target(service, [address], self._settings.transport_limit_bytes)
+            found = Target(service, [address], self._settings.transport_limit_bytes, SINGLE_SERVICE_CONFIG)
             self._instances[service, address] = found
             while len(self._instances) > MAX_INSTANCES:
                 _, retired = self._instances.popitem(last=False)

@@ -21,11 +21,13 @@ from aac.type.v1.stream_pb2 import TOPIC_INSTANCES
 
 from aac_grpc.client.reconnect import Call, ReconnectingStream, ReconnectPolicy
 from aac_grpc.client.resume import Position
+from aac_grpc.client.retry import RetryPolicy
 
 Known = dict[str, tuple[str, ...]]
 """Addresses by service, sorted."""
 
 _FOREVER = float("inf")
+_BACKOFF = RetryPolicy(first_backoff_s=0.2, longest_backoff_s=2.0)
 
 _log = structlog.get_logger("endpoints")
 
@@ -113,7 +115,7 @@ class Endpoints:
         async def renew() -> bool:
             return False
 
-        policy = ReconnectPolicy(patience_s=_FOREVER, first_patience_s=_FOREVER, silence_s=30.0)
+        policy = ReconnectPolicy(patience_s=_FOREVER, first_patience_s=_FOREVER, silence_s=30.0, backoff=_BACKOFF)
         stream = ReconnectingStream(open_call, renew=renew, policy=policy, on_disconnect=lambda error: self._away())
         async for frame in stream.frames():
             step = position.advance(frame.header, frame.instances)

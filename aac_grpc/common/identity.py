@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,7 +115,10 @@ class ServiceTokens:
 
     def _renew(self) -> "asyncio.Task[ServiceToken]":
         if self._renewing is None:
-            self._renewing = asyncio.get_running_loop().create_task(self._fetch(), name="service-token")
+            # On the process's own account: for all who wait, not for the call that came first.
+            self._renewing = asyncio.get_running_loop().create_task(
+                self._fetch(), name="service-token", context=Context()
+            )
             self._renewing.add_done_callback(self._renewed)
         return self._renewing
 

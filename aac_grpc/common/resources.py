@@ -160,7 +160,7 @@ class Resources:
         from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 
         keys = RemoteKeys(
-            fetch_from(self.channels.stub(AuthServiceStub, AUTH_SERVICE)),
+            fetch_from(self.channels.stub(AuthServiceStub, AUTH_SERVICE, own_account=True)),
             self.clock,
             max_age_s=self.settings.jwks_refresh_s,
         )

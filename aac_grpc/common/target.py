@@ -50,11 +50,14 @@ class Target:
         budget: Tokens for retries of calls on it.
     """
 
-    def __init__(self, service: str, addresses: Sequence[str], max_message_bytes: int) -> None:
+    def __init__(
+        self, service: str, addresses: Sequence[str], max_message_bytes: int, service_config: str = SERVICE_CONFIG
+    ) -> None:
         self.service = service
         self.budget = RetryBudget()
         self._addresses = tuple(addresses)
         self._max_message_bytes = max_message_bytes
+        self._service_config = service_config
         self._line: _Line | None = None
         self._left: set[_Line] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -137,7 +140,7 @@ class Target:
         await asyncio.gather(*self._closing, *(line.channel.close() for line in lines), return_exceptions=True)
 
     def _open(self) -> _Line:
-        options = channel_options(max_message_bytes=self._max_message_bytes, service_config=SERVICE_CONFIG)
+        options = channel_options(max_message_bytes=self._max_message_bytes, service_config=self._service_config)
         options.extend(WINDOW_OPTIONS)
         channel = grpc.aio.insecure_channel(target_of(self._addresses), options=options)
         self._line = _Line(channel, self._idle)

@@ -28,6 +28,7 @@ from aac_grpc.common.channel import Channels
 from aac_grpc.common.clock import SystemClock
 from aac_grpc.common.outgoing import OutgoingStream
 from aac_grpc.common.settings import ServiceSettings
+from aac_grpc.common.tasks import Tasks
 from aac_grpc.common.types import DEFAULT_VENUE
 from aac_grpc.feeds.lobster import LobsterDay
 from aac_grpc.feeds.messages import instrument_message
@@ -217,10 +218,12 @@ async def _answer(stream: OutgoingStream) -> pb.FeedRun:
 @contextlib.asynccontextmanager
 async def venue_service(settings: ServiceSettings) -> AsyncIterator[VenueServiceStub]:
     """The trading engine's internal service, with the feeder's identity."""
-    channels = Channels(FEED, settings, SystemClock(), Breakers())
+    channels, tasks = Channels(FEED, settings, SystemClock(), Breakers()), Tasks()
+    tasks.spawn(channels.follow, name="endpoints")
     try:
         yield channels.stub(VenueServiceStub, "trading-engine")
     finally:
+        await tasks.stop()
         await channels.close()
 
 

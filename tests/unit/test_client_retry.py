@@ -2,8 +2,13 @@
 
 from collections.abc import Awaitable, Callable
 
+import grpc
 import pytest
+from aac.auth.v1 import auth_pb2  # noqa: F401 - its descriptors
+from aac.trading.v1 import trading_pb2  # noqa: F401
+from grpc import aio
 
+from aac_grpc.client._contract import Terms, terms_of
 from aac_grpc.client.errors import (
     AacError,
     DeadlineExceeded,
@@ -12,8 +17,9 @@ from aac_grpc.client.errors import (
     Overloaded,
     RateLimited,
     UnknownOutcome,
+    from_rpc_error,
 )
-from aac_grpc.client.retry import NO_RETRY, RetryPolicy, call_with_retry
+from aac_grpc.client.retry import NO_RETRY, RetryBudget, RetryPolicy, call_with_retry, is_retryable
 
 
 class World:
@@ -107,3 +113,71 @@ async def test_what_must_not_be_repeated_is_tried_once() -> None:
     with pytest.raises(DependencyUnavailable):
         await world.call(policy=NO_RETRY)
     assert world.allowed == [10.0]
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "timeout_class", "timeouts", "expected_s"),
+    [
+        (10, "FAST", 0, 1.0),
+        (10, "STANDARD", 0, 2.5),
+        (10, "SLOW", 0, 5.0),
+        (10, "FAST", 1, 2.0),  # it may be slow, not lost
+        (10, "FAST", 9, 5.0),
+        (2, "STANDARD", 0, 1.25),
+        (0.4, "FAST", 0, 0.4),  # too short for two
+        (float("inf"), "STANDARD", 0, 2.5),
+    ],
+)
+def test_an_attempt_takes_what_its_class_allows_and_half_of_the_time_at_most(
+    remaining_s: float, timeout_class: str, timeouts: int, expected_s: float
+) -> None:
+    assert RetryPolicy().attempt_timeout(remaining_s, timeout_class, timeouts) == expected_s
+
+
+def test_the_contract_says_what_may_be_repeated_and_how_long_an_attempt_may_take() -> None:
+    trading, auth = "/aac.trading.v1.TradingService", "/aac.auth.v1.AuthService"
+    assert terms_of(f"{trading}/GetOrder") == Terms(repeatable=True, timeout_class="FAST")
+    assert terms_of(f"{trading}/PlaceOrder") == Terms(repeatable=True, timeout_class="STANDARD")
+    assert not terms_of(f"{auth}/Login").repeatable
+
+
+async def test_while_most_calls_fail_none_is_tried_again() -> None:
+    budget, attempts = RetryBudget(max_tokens=20), 0
+
+    async def fail(seconds: float) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise DependencyUnavailable("x")
+
+    async def sleep(seconds: float) -> None:
+        return
+
+    for _ in range(100):
+        with pytest.raises(DependencyUnavailable):
+            await call_with_retry(fail, timeout_s=10, policy=RetryPolicy(), budget=budget, sleep=sleep)
+    assert attempts <= 110
+
+
+async def test_answers_give_the_budget_back() -> None:
+    budget = RetryBudget(max_tokens=10, token_ratio=0.5)
+    for _ in range(5):
+        budget.failed(DependencyUnavailable("x"))
+    assert not budget.allows
+    budget.succeeded()
+    assert budget.allows
+
+
+def test_what_is_no_fault_of_the_service_costs_no_budget() -> None:
+    budget = RetryBudget(max_tokens=2)
+    for _ in range(10):
+        budget.failed(InvalidField("price", "off tick"))
+        budget.failed(RateLimited(0.1, subject="user:1", quota="READ", limit="1/s"))
+    assert budget.allows
+
+
+@pytest.mark.parametrize(("pushback", "retryable", "pause_s"), [("250", True, 0.25), ("-1", False, None)])
+def test_a_pushback_in_grpcs_trailer_is_the_servers_word(pushback: str, retryable: bool, pause_s: float | None) -> None:
+    trailer = aio.Metadata(("grpc-retry-pushback-ms", pushback))
+    error = from_rpc_error(aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, aio.Metadata(), trailer))
+    assert is_retryable(error) is retryable
+    assert error.retry_after == pause_s

@@ -40,10 +40,10 @@ class Overviews:
     """Gathers overviews."""
 
     def __init__(self, channels: Channels) -> None:
-        """Takes stubs of the services that it asks."""
-        self._trading = channels.stub(TradingServiceStub, "trading-engine")
-        self._risk = channels.stub(RiskServiceStub, "risk-management")
-        self._market = channels.stub(MarketDataServiceStub, "market-data")
+        """Takes stubs of the services that it asks; they try again, since a part that is missing is no failure."""
+        self._trading = channels.stub(TradingServiceStub, "trading-engine", own_account=True)
+        self._risk = channels.stub(RiskServiceStub, "risk-management", own_account=True)
+        self._market = channels.stub(MarketDataServiceStub, "market-data", own_account=True)
 
     async def gather(self, venue: str, account_id: str, time_s: float) -> GetOverviewResponse:
         """Asks all services at the same time; a part whose service fails or is late is named, not waited for.
@@ -54,17 +54,17 @@ class Overviews:
             time_s: Seconds that the whole may take.
         """
         parts = _Parts(time_s)
-        trading = self._trading
+        trading, first_s = self._trading, time_s * _FIRST_SHARE
         which = {"venue": venue, "account_id": account_id}
         positions = ListPositionsRequest(**which, page=PageRequest(page_size=POSITIONS))
         orders = ListOrdersRequest(**which, states=[ORDER_STATE_OPEN], page=PageRequest(page_size=OPEN_ORDERS))
         executions = ListExecutionsRequest(**which, page=PageRequest(page_size=EXECUTIONS))
         found = await asyncio.gather(
-            parts.get("account", trading.GetAccount(GetAccountRequest(**which)), _FIRST_SHARE),
-            parts.get("positions", trading.ListPositions(positions), _FIRST_SHARE),
-            parts.get("open_orders", trading.ListOrders(orders), _FIRST_SHARE),
-            parts.get("executions", trading.ListExecutions(executions), _FIRST_SHARE),
-            parts.get("exposure", self._risk.GetExposure(GetExposureRequest(**which)), _FIRST_SHARE),
+            parts.get("account", trading.GetAccount(GetAccountRequest(**which), timeout=first_s), _FIRST_SHARE),
+            parts.get("positions", trading.ListPositions(positions, timeout=first_s), _FIRST_SHARE),
+            parts.get("open_orders", trading.ListOrders(orders, timeout=first_s), _FIRST_SHARE),
+            parts.get("executions", trading.ListExecutions(executions, timeout=first_s), _FIRST_SHARE),
+            parts.get("exposure", self._risk.GetExposure(GetExposureRequest(**which), timeout=first_s), _FIRST_SHARE),
         )
         account, held, working, done, exposure = found
         overview = GetOverviewResponse(

@@ -1,0 +1,203 @@
+"""Calls follow the registry: who registers gets calls, and a registry that is away or forgetful takes nobody out."""
+
+import asyncio
+import json
+import stat
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from aac_grpc.common.breaker import Breakers
+from aac_grpc.common.channel import Channels
+from aac_grpc.common.clock import SystemClock
+from aac_grpc.common.endpoints import read
+from aac_grpc.common.server import Server
+from aac_grpc.common.tasks import Tasks
+from aac_grpc.registry import service as registry
+from tests.integration.services import free_address
+from tests.integration.services import serving as serving_on_backends
+from tests.support.mesh import MESH_SECRET, AuthDouble, Signer, eventually, serving, settings
+from tests.support.ping import PingServicer, Request, Response, ping_pb2_grpc
+
+SERVICE = "trading-engine"
+LEASE_S = 1.0
+PATIENCE_S = 30.0
+
+
+class Named(PingServicer):
+    """Says which instance answered."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    async def Internal(self, request: Any, context: Any) -> Any:
+        await super().Internal(request, context)
+        return Response(text=self.name)
+
+
+class Mesh:
+    """A registry, instances that register with it, and processes that call them."""
+
+    def __init__(self, installation: dict[str, Any], auth: Server) -> None:
+        self._installation = installation
+        self._auth = auth
+        self._registry_port = int(free_address().rpartition(":")[2])
+
+    @property
+    def addresses(self) -> dict[str, Any]:
+        return {"auth_address": self._auth.address, "registry_address": f"127.0.0.1:{self._registry_port}"}
+
+    @asynccontextmanager
+    async def registry(self) -> AsyncIterator[Server]:
+        """The registry, at the same port each time."""
+        async with serving_on_backends(
+            registry,
+            self._installation,
+            mesh_secret=MESH_SECRET,
+            grpc_port=self._registry_port,
+            lease_s=LEASE_S,
+            registry_poll_s=0.05,
+        ) as server:
+            yield server
+
+    @asynccontextmanager
+    async def instance(self, name: str) -> AsyncIterator[Server]:
+        async with serving(SERVICE, Named(name), **self.addresses) as server:
+            yield server
+
+    @asynccontextmanager
+    async def caller(self, **changes: Any) -> AsyncIterator[Channels]:
+        """A process's channels. What it is told of the service by its settings leads nowhere."""
+        fixed = {**self.addresses, "trading_address": free_address(), "endpoints_hold_s": 2 * LEASE_S}
+        channels = Channels("analytics", settings("analytics", **(fixed | changes)), SystemClock(), Breakers())
+        tasks = Tasks()
+        tasks.spawn(channels.follow, name="endpoints")
+        try:
+            yield channels
+        finally:
+            await tasks.stop()
+            await channels.close()
+
+    async def forget_all(self) -> None:
+        """The registry loses what it knew."""
+        async with await psycopg.AsyncConnection.connect(self._installation["database_url"]) as connection:
+            await connection.execute("delete from registry.instances")
+
+
+@pytest.fixture
+async def mesh(installation: dict[str, Any]) -> AsyncIterator[Mesh]:
+    async with serving("auth-service", AuthDouble(Signer())) as auth:
+        mesh = Mesh(installation, auth)
+        yield mesh
+    await mesh.forget_all()
+
+
+async def answers(channels: Channels, calls: int = 40) -> Counter[str]:
+    stub: Any = channels.stub(ping_pb2_grpc.PingServiceStub, SERVICE)
+    return Counter([(await stub.Internal(Request())).text for _ in range(calls)])
+
+
+async def knows(channels: Channels, *servers: Server) -> None:
+    """Waits until calls go to these instances, and all of them take calls."""
+    expected = {server.address for server in servers}
+    await eventually(lambda: set(channels.target(SERVICE).addresses) == expected, PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        while len(await answers(channels, 10)) < len(expected):
+            pass
+
+
+async def test_calls_are_spread_evenly_and_follow_who_comes_and_goes(mesh: Mesh) -> None:
+    async with mesh.registry(), mesh.instance("a") as a, mesh.caller() as channels, AsyncExitStack() as b_runs:
+        await knows(channels, a)
+        b = await b_runs.enter_async_context(mesh.instance("b"))
+        await knows(channels, a, b)
+        assert await answers(channels, 40) == {"a": 20, "b": 20}
+        await b_runs.aclose()
+        await knows(channels, a)
+        assert await answers(channels) == {"a": 40}
+
+
+async def test_a_registry_that_is_away_loses_no_call_and_its_return_removes_nobody(mesh: Mesh) -> None:
+    failures: list[BaseException] = []
+    seen: set[frozenset[str]] = set()
+
+    async def call_on_and_on(channels: Channels) -> None:
+        while True:
+            try:
+                await answers(channels, 1)
+            except Exception as error:
+                failures.append(error)
+            seen.add(frozenset(channels.target(SERVICE).addresses))
+            await asyncio.sleep(0.01)
+
+    async with mesh.instance("a") as a, mesh.instance("b") as b, mesh.caller() as channels:
+        async with mesh.registry():
+            await knows(channels, a, b)
+            calling = asyncio.create_task(call_on_and_on(channels))
+        await asyncio.sleep(2 * LEASE_S)
+        await mesh.forget_all()
+        async with mesh.registry():
+            await asyncio.sleep(4 * LEASE_S)  # past the hold: by now everybody has registered again
+            await knows(channels, a, b)
+            calling.cancel()
+            assert not failures
+            assert seen == {frozenset({a.address, b.address})}
+
+
+async def test_who_is_gone_when_the_registry_returns_is_forgotten_after_a_while(mesh: Mesh) -> None:
+    async with mesh.instance("a") as a, mesh.caller() as channels, AsyncExitStack() as b_runs:
+        async with mesh.registry():
+            b = await b_runs.enter_async_context(mesh.instance("b"))
+            await knows(channels, a, b)
+        await b_runs.aclose()
+        await mesh.forget_all()
+        assert set(channels.target(SERVICE).addresses) == {a.address, b.address}
+        async with mesh.registry():
+            await knows(channels, a)
+
+
+async def test_a_process_that_starts_while_the_registry_is_away_knows_what_was_last_told(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    file = tmp_path / "state" / "endpoints.json"
+    async with mesh.instance("a") as a, mesh.instance("b") as b:
+        async with mesh.registry(), mesh.caller(endpoints_file=file) as channels:
+            await knows(channels, a, b)
+            await eventually(lambda: set(read(file).get(SERVICE, ())) == {a.address, b.address}, PATIENCE_S)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert [path.name for path in file.parent.iterdir()] == [file.name]
+        async with mesh.caller(endpoints_file=file) as later:
+            await knows(later, a, b)
+
+
+async def test_without_a_registry_calls_go_where_the_settings_say(mesh: Mesh, tmp_path: Path) -> None:
+    file = tmp_path / "endpoints.json"
+    file.write_text(json.dumps({"services": {SERVICE: [free_address()]}}))
+    async with mesh.instance("a") as a:
+        alone = {"registry_address": "", "trading_address": a.address}
+        async with mesh.caller(endpoints_file=file, **alone) as channels:
+            assert await answers(channels, 4) == {"a": 4}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"services": {"trading-engine": "here"}}', '{"services": {"trading-engine": ["x"]}}']
+)
+async def test_a_file_that_makes_no_sense_counts_as_none(mesh: Mesh, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "endpoints.json"
+    file.write_text(text)
+    async with mesh.instance("a") as a, mesh.caller(endpoints_file=file, trading_address=a.address) as channels:
+        assert await answers(channels, 4) == {"a": 4}
+
+
+async def test_an_instance_that_is_named_and_cannot_be_reached_gets_no_call(mesh: Mesh, tmp_path: Path) -> None:
+    file = tmp_path / "endpoints.json"
+    async with mesh.instance("a") as a:
+        file.write_text(json.dumps({"services": {SERVICE: [a.address, free_address()]}}))
+        async with mesh.caller(endpoints_file=file) as channels:
+            assert await answers(channels, 20) == {"a": 20}
