@@ -269,12 +269,13 @@ async def hand_over(first: Stack, second: Stack, venue: str) -> None:
     before = await writer_of(first.installation, venue)
     holder = first if before == first.engine.address else second
     servicer: Any = holder.engine.servicers[0]
-    await servicer._exchange.hand_over(venue)
 
     async def moved() -> bool:
+        # On a busy machine the other may be too slow, so that it takes its venue back.
+        await servicer._exchange.hand_over(venue)
         return await writer_of(first.installation, venue) not in ("", before)
 
-    await eventually(moved)
+    await eventually(moved, 30)
 
 
 async def test_an_engine_that_stops_hands_its_venues_over_and_calls_at_the_other_do_not_fail(

@@ -50,6 +50,7 @@ async def running(
         "grpc_port": 0,
         "admin_port": 0,
         "registry_address": "",
+        "revocation_watch": False,
         "service_secret": derive_service_secret(mesh.MESH_SECRET, service.name),
         "auth_address": auth.address,
         "rate_limits": {},
