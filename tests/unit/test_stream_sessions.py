@@ -25,6 +25,7 @@ from aac_grpc.common.streams import (
     events,
     frame,
     position,
+    subscriptions,
 )
 
 
@@ -137,6 +138,35 @@ async def test_a_reader_that_has_the_latest_state_gets_it_no_second_time() -> No
     session.subscribe(topic, Position(3, 5))
     async with reading(session) as frames:
         assert (await frames.next()).header.kind == stream_pb2.FRAME_KIND_HEARTBEAT
+
+
+async def test_a_reader_is_sent_no_state_that_is_older_than_what_another_instance_gave_it() -> None:
+    topic = StateTopic(stream_pb2.TOPIC_QUOTES, "GOOG", epoch=3)
+    topic.publish(5, [entries(5, 5)[0].data])
+    session = StreamSession(heartbeat=0.05)
+    session.subscribe(topic, Position(3, 7))
+    async with reading(session) as frames:
+        assert (await frames.next()).header.kind == stream_pb2.FRAME_KIND_HEARTBEAT
+        topic.publish(6, [entries(6, 6)[0].data])
+        assert (await frames.next()).header.kind == stream_pb2.FRAME_KIND_HEARTBEAT
+        topic.publish(8, [entries(8, 8)[0].data])
+        while (message := await frames.next()).header.kind == stream_pb2.FRAME_KIND_HEARTBEAT:
+            pass
+        assert sequences(message) == [8]
+
+
+async def test_a_reader_that_claims_a_state_which_never_comes_gets_the_one_that_there_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(subscriptions, "AHEAD_PATIENCE_S", 0.1)
+    topic = StateTopic(stream_pb2.TOPIC_QUOTES, "GOOG", epoch=3)
+    topic.publish(5, [entries(5, 5)[0].data])
+    session = StreamSession(heartbeat=0.06)
+    session.subscribe(topic, Position(3, 10**12))
+    async with reading(session) as frames:
+        while (message := await frames.next()).header.kind == stream_pb2.FRAME_KIND_HEARTBEAT:
+            pass
+        assert sequences(message) == [5]
 
 
 async def test_a_reader_over_the_topics_lag_gets_one_full_state_instead_of_the_deltas() -> None:

@@ -11,15 +11,13 @@ from aac_grpc.common.encoded import Encoded
 from aac_grpc.common.streams import metrics
 from aac_grpc.common.streams.frames import MAX_FRAME_ITEMS, Position, encode, split
 from aac_grpc.common.streams.ring import Entry
-from aac_grpc.common.streams.subscriptions import Accept, Owner, Subscription
+from aac_grpc.common.streams.subscriptions import AHEAD_PATIENCE_S, Accept, Owner, Subscription
 from aac_grpc.common.streams.topics import EventTopic, History, KeptSnapshot, SnapshotSource
 
 SOURCE_TIMEOUT_S = 10.0
 """How long a snapshot or history source may take."""
 HISTORY_PAGE = 1000
 """Events that are asked of `history` at once."""
-AHEAD_PATIENCE_S = 5.0
-"""How long a topic may lag behind what a reader says that it has, before the reader gets a GAP."""
 
 
 class EventSubscription(Subscription):

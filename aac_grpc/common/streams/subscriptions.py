@@ -1,6 +1,7 @@
 """One topic in one session: how far its reader is, and what comes next. States here, events in `events.py`."""
 
 from collections.abc import Callable, Iterable
+from time import monotonic
 from typing import Protocol
 
 from aac.type.v1.stream_pb2 import ResumePoint
@@ -11,6 +12,9 @@ from aac_grpc.common.streams.frames import Position
 from aac_grpc.common.streams.topics import EventTopic, StateTopic
 
 Accept = Callable[[object], bool]
+
+AHEAD_PATIENCE_S = 5.0
+"""How long a topic may lag behind what a reader says that it has, before the reader is told what there is."""
 
 
 class Owner(Protocol):
@@ -89,10 +93,16 @@ class StateSubscription(Subscription):
         self.topic = topic
         self._conflated = 0
         self._seen = topic.version
+        self._claims_since = monotonic() if position is not None and self._is_ahead(position) else None
+        """Since when the reader claims a later state than the topic has."""
 
     @property
     def pending(self) -> bool:
-        return self.topic.known and self.position != Position(self.topic.epoch, self.topic.sequence)
+        topic, here = self.topic, self.position
+        if not topic.known or here == Position(topic.epoch, topic.sequence):
+            return False
+        # A state that is older than what the reader has from another instance is not sent.
+        return here is None or not self._is_ahead(here) or self._claims_since is None
 
     @property
     def lag(self) -> int:
@@ -111,7 +121,16 @@ class StateSubscription(Subscription):
             self._conflated += overtaken
             metrics.CONFLATED.inc(overtaken)
         self._seen = topic.version
+        self._claims_since = None
         self.position = Position(topic.epoch, topic.sequence)
         if self._accept is not None and not self._accept(topic.tag):
             return None
         return topic.frame()
+
+    def check(self) -> None:
+        if self._claims_since is not None and monotonic() - self._claims_since > AHEAD_PATIENCE_S:
+            self._claims_since = None
+            self.wake()
+
+    def _is_ahead(self, here: Position) -> bool:
+        return here.epoch == self.topic.epoch and here.sequence > self.topic.sequence
