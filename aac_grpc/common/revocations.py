@@ -90,6 +90,8 @@ class Revocations:
         Raises:
             StaleRevocations: It is too old, or nothing was ever known.
         """
+        if self.fresh:
+            return
         patience = self._waits_until - self._clock.monotonic()
         if not self._known.is_set() and patience > 0:
             try:

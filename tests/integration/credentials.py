@@ -43,6 +43,7 @@ class Wallet:
         tokens: Access tokens of users by role, and of services by name.
         api_keys: Secrets of the demo user's keys: "reading" (`READING`), "trading" (`TRADING`), "revoked", "garbage".
         key_token: What the reading key was exchanged for.
+        revoked: What was revoked, a moment ago: claims by which a token is one of those.
         forger: Signs as the installation does.
         scopes: Every scope that the contract asks for.
     """
@@ -50,6 +51,7 @@ class Wallet:
     tokens: Mapping[str, str]
     api_keys: Mapping[str, str]
     key_token: str
+    revoked: Mapping[str, Callable[[], dict[str, Any]]]
     forger: Forger
     scopes: frozenset[str]
 
@@ -58,6 +60,7 @@ class Wallet:
         return {
             "no credential": lambda policy: Credential(),
             **self._unsound(),
+            **self._revoked(),
             **self._forged_grants(),
             **{name: self._as_issued(token) for name, token in self.tokens.items()},
             "read-only key's token": lambda policy: self._of_key("token"),
@@ -89,6 +92,18 @@ class Wallet:
             )
 
         return {name: flawed(flaw) for name, flaw in flaws.items()}
+
+    def _revoked(self) -> Kinds:
+        """Credentials that grant just what the method asks for, and did so until a moment ago."""
+
+        def revoked(claims: Callable[[], dict[str, Any]]) -> Callable[[MethodPolicy], Credential]:
+            def make(policy: MethodPolicy) -> Credential:
+                token = self.forger.with_claims(self._right(policy), **claims())
+                return Credential((("authorization", f"Bearer {token}"),), Proof.TOKEN, genuine=False)
+
+            return make
+
+        return {name: revoked(claims) for name, claims in self.revoked.items()}
 
     def _forged_grants(self) -> Kinds:
         """Sound tokens with grants that no role has, each at the edge of what a policy allows."""
@@ -147,17 +162,47 @@ async def new_wallet(auth: Server, database_url: str, scopes: frozenset[str]) ->
         keys = {name: await _new_key(demo, name, TRADING if name == "trading" else READING)
                 for name in ("reading", "trading", "revoked")}  # fmt: skip
         await demo.RevokeApiKey(auth_pb2.RevokeApiKeyRequest(key_id=keys["revoked"].split("_")[1]))
+        revoked = {
+            "of a revoked session": await _ended_session(auth),
+            "of a revoked API key": _of_credential(keys["revoked"].split("_")[1]),
+            "of a disabled user": await _disabled_user(auth, admin, password),
+        }
         exchanged = await demo.ExchangeApiKey(auth_pb2.ExchangeApiKeyRequest(api_key=keys["reading"]))
     finally:
         await admin.channel.close()
         await demo.channel.close()
     forger = await new_forger(Installation(database_url))
-    return Wallet(tokens, {**keys, "garbage": "aac_garbage"}, exchanged.access_token, forger, scopes)
+    return Wallet(tokens, {**keys, "garbage": "aac_garbage"}, exchanged.access_token, revoked, forger, scopes)
 
 
 async def _signed_in(auth: Server, username: str, password: str) -> str:
     token: str = (await sign_in(auth.address, username, password)).tokens.access_token
     return token
+
+
+async def _ended_session(auth: Server) -> Callable[[], dict[str, Any]]:
+    token = await _signed_in(auth, *DEMO)
+    caller = Caller(AuthServiceStub, auth.address, token=token)
+    await caller.Logout(auth_pb2.LogoutRequest())
+    await caller.channel.close()
+    return _of_credential(_claims(token)["jti"].partition(".")[0])
+
+
+async def _disabled_user(auth: Server, admin: Caller, password: str) -> Callable[[], dict[str, Any]]:
+    person: Any = {"request_id": "disabled", "username": "a-disabled", "password": password, "role": ROLES["viewer"]}
+    await admin.CreateUser(auth_pb2.CreateUserRequest(**person))
+    claims = _claims(await _signed_in(auth, person["username"], password))
+    await admin.DisableUser(auth_pb2.DisableUserRequest(username=person["username"]))
+    return lambda: {"sub": claims["sub"], "gen": claims["gen"], "jti": _new_id()}
+
+
+def _of_credential(name: str) -> Callable[[], dict[str, Any]]:
+    return lambda: {"jti": f"{name}.{secrets.token_hex(8)}"}
+
+
+def _claims(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
 
 
 async def _new_key(owner: Caller, name: str, scopes: tuple[str, ...]) -> str:
@@ -168,7 +213,7 @@ async def _new_key(owner: Caller, name: str, scopes: tuple[str, ...]) -> str:
 
 def _bearer(token: str) -> Credential:
     """A sound token, which grants what it says."""
-    claims = jwt.decode(token, options={"verify_signature": False})
+    claims = _claims(token)
     return Credential(
         metadata=(("authorization", f"Bearer {token}"),),
         proof=Proof.TOKEN,

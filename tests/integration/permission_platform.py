@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -16,7 +16,7 @@ from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.registry import service as registry
 from tests.integration.credentials import ACCOUNT, Wallet, new_wallet
 from tests.integration.gateway_platform import GatewayPlatform, gateway_platform
-from tests.integration.services import free_address, serving
+from tests.integration.services import eventually, free_address, serving
 from tests.support.permission_matrix import GATEWAY_SERVICE, Cell, Entrance, Row, cells, rows
 from tests.support.ping import PingServicer, ping_pb2
 
@@ -84,6 +84,10 @@ async def permission_platform(backends: Mapping[str, str]) -> AsyncIterator[Perm
             scopes = frozenset(policy.scope for policy in (*CONTRACT, *PING)) - {""}
             wallet = await new_wallet(services.auth, platform.installation["database_url"], scopes)
 
+            # What was revoked a moment ago is refused everywhere within a second.
+            for server in (*servers.values(), platform.gateway):
+                await eventually(_knows(server, len(wallet.revoked)))
+
             async def channel(server: Server) -> aio.Channel:
                 return await stack.enter_async_context(aio.insecure_channel(server.address))
 
@@ -95,6 +99,13 @@ async def permission_platform(backends: Mapping[str, str]) -> AsyncIterator[Perm
             )
     finally:
         structlog.reset_defaults()
+
+
+def _knows(server: Server, revocations: int) -> Callable[[], Awaitable[bool]]:
+    async def knows() -> bool:
+        return len(server.resources.revocations) >= revocations
+
+    return knows
 
 
 @asynccontextmanager

@@ -91,6 +91,7 @@ class PingServicer(Servicer, ping_pb2_grpc.PingServiceServicer):
 
     Anonymous = Internal = Change = Batch = Unary
     InternalStream = ServerStream
+    AuditedBidi = Bidi
 
     async def _answer(self, request: Any, context: Any) -> Any:
         """Does what `request.act` says."""
@@ -146,3 +147,4 @@ class WritingPingServicer(PingServicer):
             await context.write(response)
 
     InternalStream = ServerStream
+    AuditedBidi = Bidi
