@@ -53,6 +53,7 @@ async def drill(faults: Sequence[Fault], replicas: int, seed: int, progress: Con
 def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
     """Prints a table, and below it what was not as it is wanted."""
     table = Table("fault", "calls", "failed", "lost writes", "silent gaps", "worst stall s", "recovered s", "")
+    table.columns[0].no_wrap = True
     for column in range(1, 7):
         table.columns[column].justify = "right"
     for one in outcomes:

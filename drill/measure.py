@@ -61,13 +61,13 @@ async def judge(
     failed = [call for call in calls if call.error is not None]
     streams = [stream for follower in followers for stream in (follower.orders, follower.trades)]
     series = [*_successes(calls), *(stream.times for stream in streams)]
-    missing = await _catch_up(load, followers)
+    silent = await _silent(load, followers)
     outcome = Outcome(
         fault=str(fault),
         calls=len(calls),
         failed=len(failed),
         lost_writes=await lost_writes(load, began),
-        stream_gaps_silent=sum(stream.silent for stream in streams) + missing,
+        stream_gaps_silent=silent,
         worst_stall_s=round(max(longest_pause(times, began, ended) for times in series), 2),
         recovered_s=round(max(first_after(times, back, ended) for times in series), 2),
         errors=tuple(sorted({f"{call.name}: {call.error}" for call in failed}))[:3],
@@ -112,21 +112,23 @@ async def lost_writes(load: Load, since: float) -> int:
     return lost
 
 
-async def _catch_up(load: Load, followers: Sequence[Follower]) -> int:
-    """Waits until the streams have brought all that there is; returns how many updates are missing then."""
-    ends: list[tuple[Followed, int]] = []
+async def _silent(load: Load, followers: Sequence[Follower]) -> int:
+    """Waits until the streams have brought all that there is; returns how many updates they left out or mixed up.
+
+    Of an account's orders that is what the trader was told of them: one change, one number. Of trades it is all that
+    are listed.
+    """
+    wanted: list[tuple[Followed, set[int]]] = []
     for trader, follower in zip(load.traders, followers, strict=True):
-        follower.check()
-        orders = [order async for order in trader.client.list_orders(account=trader.account, venue=load.venue)]
-        ends.append((follower.orders, max((order.version for order in orders), default=0)))
-        trades = trader.client.list_trades(load.symbol, venue=load.venue)
-        ends.append((follower.trades, max([trade.sequence async for trade in trades], default=0)))
+        told = {call.order.version for call in trader.calls if call.order is not None}
+        trades = {trade.sequence async for trade in trader.client.list_trades(load.symbol, venue=load.venue)}
+        wanted += [(follower.orders, told), (follower.trades, trades)]
     deadline = time.monotonic() + CATCH_UP_S
-    while any(stream.last < end for stream, end in ends) and time.monotonic() < deadline:  # noqa: ASYNC110 - streams
+    while any(max(there, default=0) > stream.last for stream, there in wanted) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
     for follower in followers:
         follower.check()
-    return sum(max(0, end - stream.last) for stream, end in ends)
+    return sum(stream.silent(there) for stream, there in wanted)
 
 
 def _successes(calls: Iterable[Call]) -> list[list[float]]:

@@ -16,31 +16,46 @@ class Followed:
 
     Attributes:
         name: For people.
+        begun: The sequence that it began after; None before it began.
         last: The last sequence that was seen, or told to be lost.
-        silent: Updates that were missing, doubled or out of order without a word.
-        told: Updates that the stream said were lost.
+        seen: All that were seen.
+        disordered: Updates that came twice, or after a later one.
         times: When updates came, of `time.monotonic`.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.begun: int | None = None
         self.last = 0
-        self.silent = 0
-        self.told = 0
+        self.seen: set[int] = set()
+        self.disordered = 0
         self.times: list[float] = []
 
     def saw(self, sequences: Iterable[int]) -> None:
         """Notes updates as they came."""
         for sequence in sequences:
             self.times.append(time.monotonic())
-            if self.last and sequence != self.last + 1:
-                self.silent += abs(sequence - self.last - 1)
+            if self.begun is None:
+                self.begun = sequence - 1
+            self.disordered += sequence <= self.last
             self.last = max(self.last, sequence)
+            self.seen.add(sequence)
+
+    def stands_at(self, sequence: int) -> None:
+        """Notes a full state as of a sequence."""
+        if self.begun is None:
+            self.begun = sequence
+        self.last = max(self.last, sequence)
 
     def lost(self, gap: Gap) -> None:
-        """Notes what the stream says is lost."""
-        self.told += max(0, gap.last - self.last)
+        """Notes what the stream says is lost, so that it is not missing in silence."""
+        self.seen.update(range(self.last + 1, gap.last + 1))
         self.last = max(self.last, gap.last)
+
+    def silent(self, there: Iterable[int]) -> int:
+        """How many of the updates that there are were missing without a word, or came in another order."""
+        begun = self.last if self.begun is None else self.begun
+        return self.disordered + sum(sequence not in self.seen for sequence in set(there) if sequence > begun)
 
 
 class Follower:
@@ -74,7 +89,7 @@ class Follower:
                     self.orders.lost(update)
                 elif isinstance(update, OrdersUpdate):
                     if update.snapshot:
-                        self.orders.last = max(self.orders.last, update.sequence)
+                        self.orders.stands_at(update.sequence)
                     else:
                         self.orders.saw(order.version for order in update.orders)
 
