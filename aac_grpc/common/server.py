@@ -24,6 +24,7 @@ from aac_grpc.common.interceptors.auth import CredentialScheme
 from aac_grpc.common.interceptors.drain import OpenStreams
 from aac_grpc.common.interceptors.shed import LoadShedding
 from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
+from aac_grpc.common.process import allow_open_files
 from aac_grpc.common.reflection import reflection_handlers
 from aac_grpc.common.registration import Registration
 from aac_grpc.common.resources import Resources
@@ -123,6 +124,7 @@ class Server:
         import uvloop
 
         settings = self.settings
+        allow_open_files()
         if self._worker is not None:
             self._worker.end_with_parent()
         writer = logs.configure(
