@@ -146,6 +146,18 @@ def test_a_pool_is_not_larger_than_the_user_says(platform: Platform, monkeypatch
     assert {one.env.get("AAC_DATABASE_POOL_SIZE") for one in platform.processes()} == {"4"}
 
 
+def test_workers_are_for_stateless_services_and_share_the_connections_of_the_database(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = {spec.name: int(spec.env.get("AAC_DATABASE_POOL_SIZE", 0)) for spec in platform.processes()}
+    monkeypatch.setenv("AAC_WORKERS", "16")
+    told = {spec.name: spec.env for spec in platform.processes()}
+    assert {name for name, environment in told.items() if environment["AAC_WORKERS"] == "16"} == {
+        "api-gateway", "auth-service", "market-data", "risk-management", "analytics",
+    }  # fmt: skip
+    assert 0 < int(told["market-data"]["AAC_DATABASE_POOL_SIZE"]) < alone["market-data"]
+
+
 def test_without_flow_there_is_no_feeder(platform: Platform) -> None:
     quiet = Platform(platform.state, 0, URLS, {}, (), None)
     assert {process.name for process in quiet.processes()} == set(SERVICES)
