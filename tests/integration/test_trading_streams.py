@@ -62,6 +62,24 @@ async def test_a_watcher_goes_on_from_the_journal_after_a_restart(engine: Stack,
         assert await reader.orders_until(4) == [(OPEN, "5"), (FILLED, "0"), (OPEN, "2")]
 
 
+async def test_an_order_is_the_same_from_the_answer_the_journal_and_the_list(
+    engine: Stack, venue: VenueUnderTest
+) -> None:
+    request = trading_pb2.WatchOrdersRequest(venue=venue.name)
+    async with watching(venue.alice, request) as reader:
+        request.resume.CopyFrom(resume(await reader.frame()))
+    await venue.bob.PlaceOrder(venue.order(SELL, 2, "570"))
+    placed = (await venue.alice.PlaceOrder(venue.order(BUY, 5, "570"))).order
+    amended = (await venue.alice.AmendOrder(venue.amend(placed.order_id, price="569"))).order
+    await engine.restart()
+    alice = engine.trader("alice")
+    async with watching(alice, request) as reader:
+        frame = await reader.frame()
+    assert list(frame.orders)[1:] == [placed, amended]
+    listed = await alice.ListOrders(trading_pb2.ListOrdersRequest(venue=venue.name))
+    assert list(listed.orders) == [amended]
+
+
 async def test_following_a_venue_from_its_beginning_gives_every_event_once(venue: VenueUnderTest) -> None:
     await venue.bob.PlaceOrder(venue.order(SELL, 5, "570"))
     await venue.alice.PlaceOrder(venue.order(BUY, 5, "570"))

@@ -3,7 +3,7 @@
 Orders of a feed are ticks, not domain events: of them only the trades go out, and the users' sides of those.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from aac.event.v1.event_pb2 import AccountEvent, Event, ExecutionEvent, OrderEvent, TradeEvent
 from aac.trading.v1 import order_pb2
@@ -12,7 +12,7 @@ from aac.trading.v1.journal_pb2 import TradeSide, VenueEvent
 from aac_grpc.common.topics import ACCOUNTS, EXECUTIONS, ORDERS, TRADES
 from aac_grpc.common.types import money, to_timestamp
 from aac_grpc.domain.instruments import Instrument
-from aac_grpc.servicers.trading.order_changes import OrderChange, executions, order_changes
+from aac_grpc.servicers.trading.order_changes import OrderChange, executions
 from aac_grpc.servicers.trading.rows import ExecutionRow
 from aac_grpc.servicers.trading.views import execution_view, order_view
 
@@ -42,8 +42,13 @@ class DomainEvents:
         self._epoch = epoch
         self._instrument = instrument
 
-    def of(self, message: VenueEvent) -> Iterator[tuple[str, Event]]:
-        """Yields what goes out for an event, each with its topic."""
+    def of(self, message: VenueEvent, changes: Sequence[OrderChange]) -> Iterator[tuple[str, Event]]:
+        """Yields what goes out for an event, each with its topic.
+
+        Args:
+            message: The event.
+            changes: What it changed of users' orders.
+        """
         kind = message.WhichOneof("event")
         if kind == "trade":
             yield TRADES, self._trade(message)
@@ -57,7 +62,7 @@ class DomainEvents:
         elif kind == "cash_adjusted":
             yield ACCOUNTS, self._adjusted(message)
         if kind in _ORDER_TYPES:
-            for part, change in enumerate(order_changes(message)):
+            for part, change in enumerate(changes):
                 yield ORDERS, self._order(message, _ORDER_TYPES[kind], part, change)
 
     def _event(self, message: VenueEvent, part: str, kind: str, name: str) -> Event:

@@ -7,7 +7,7 @@ from aac.trading.v1.journal_pb2 import JournalBatch
 from aac_grpc.common.database import Database
 from aac_grpc.common.streams import Entry, frame
 from aac_grpc.servicers.trading.batch import EVENTS_FIELD
-from aac_grpc.servicers.trading.order_changes import OrderChange, order_changes
+from aac_grpc.servicers.trading.order_changes import OrderChange, changes_in
 
 _BATCHES = 64
 """Journal rows that are read at once."""
@@ -64,8 +64,8 @@ class JournalHistory:
             for row in rows:
                 entries.extend(
                     entry(change)
-                    for message in JournalBatch.FromString(row["events"]).events
-                    for change in order_changes(message)
+                    for _, changes in changes_in(JournalBatch.FromString(row["events"]).events)
+                    for change in changes
                     if change.account_id == account_id and change.sequence > after
                 )
             if len(rows) < _BATCHES:

@@ -1,6 +1,6 @@
 """What events say of users' orders and of executions: rows as they are after each event."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from aac.trading.v1 import journal_pb2, order_pb2
@@ -25,6 +25,23 @@ def order_changes(message: VenueEvent) -> Sequence[OrderChange]:
     kind = message.WhichOneof("event")
     step = _STEPS.get(kind) if kind is not None else None
     return step(message) if step is not None else ()
+
+
+def changes_in(batch: Iterable[VenueEvent]) -> list[tuple[VenueEvent, Sequence[OrderChange]]]:
+    """Returns the events of a batch, each with what it changed.
+
+    A row knows of the event by which its order's rest joined the book: that one follows within the batch, changes
+    nothing else, and has no number among the account's order events.
+    """
+    found: list[tuple[VenueEvent, Sequence[OrderChange]]] = []
+    latest: dict[str, OrderRow] = {}
+    for message in batch:
+        changes = order_changes(message)
+        latest.update((change.row.order_id, change.row) for change in changes if change.row is not None)
+        if message.HasField("order_rested") and (row := latest.get(message.order_rested.order_id)) is not None:
+            row.venue_sequence = message.sequence
+        found.append((message, changes))
+    return found
 
 
 def executions(message: VenueEvent) -> tuple[ExecutionRow, ExecutionRow]:

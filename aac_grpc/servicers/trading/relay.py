@@ -11,6 +11,7 @@ from aac_grpc.common.database import Database
 from aac_grpc.common.events import EventPublisher, OutgoingEvent, outgoing
 from aac_grpc.servicers.trading.domain_events import DomainEvents
 from aac_grpc.servicers.trading.failpoints import AFTER_PUBLISH, Failpoint
+from aac_grpc.servicers.trading.order_changes import changes_in
 
 _BATCHES = 32
 """Journal rows that are published at once."""
@@ -82,8 +83,8 @@ class KafkaRelay:
     def _events(self, events: bytes) -> Sequence[OutgoingEvent]:
         return [
             outgoing(event, topic)
-            for message in JournalBatch.FromString(events).events
-            for topic, event in self._mapper.of(message)
+            for message, changes in changes_in(JournalBatch.FromString(events).events)
+            for topic, event in self._mapper.of(message, changes)
         ]
 
     async def _position(self) -> int:
