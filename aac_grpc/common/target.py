@@ -67,11 +67,6 @@ class Target:
         """Where new calls go: host:port of each instance."""
         return self._addresses
 
-    @property
-    def channel(self) -> grpc.aio.Channel:
-        """The channel of the moment, for short calls: those made on it directly are ended when the target moves."""
-        return (self._line or self._open()).channel
-
     def callable(
         self,
         arity: str,

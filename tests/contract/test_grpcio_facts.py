@@ -127,6 +127,25 @@ async def test_fact_10_an_instance_that_does_not_serve_gets_no_calls() -> None:
         await caller.close()
 
 
+@pytest.mark.parametrize(("suffix", "works"), [("_experimental", True), ("", False)])
+async def test_fact_10_outlier_detection_needs_its_suffix(mesh: PingMesh, suffix: str, works: bool) -> None:
+    text = SERVICE_CONFIG.replace("outlier_detection_experimental", f"outlier_detection{suffix}")
+    async with grpc.aio.insecure_channel(mesh.server.address, options=channel_options(service_config=text)) as channel:
+        stub = ping_pb2_grpc.PingServiceStub(channel)
+        try:
+            await stub.Unary(Request(), metadata=mesh.metadata, timeout=10)
+        except grpc.aio.AioRpcError:
+            assert not works
+        else:
+            assert works
+
+
+def test_a_ping_timeout_is_set_wherever_pings_are_sent() -> None:
+    """Not in the notes: `grpc.keepalive_timeout_ms` has no effect (grpc/grpc#39239); see tests of frozen instances."""
+    for options in (dict(channel_options()), dict(server_options(settings("trading-engine")))):
+        assert options["grpc.http2.ping_timeout_ms"] == options["grpc.keepalive_timeout_ms"]
+
+
 async def test_fact_13_a_second_server_on_the_port_fails_to_start() -> None:
     async with ping_mesh() as mesh:
         port = int(mesh.server.address.rpartition(":")[2])

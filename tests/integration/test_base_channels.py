@@ -105,6 +105,29 @@ async def test_a_read_is_tried_again_and_a_change_is_not(mesh: Mesh) -> None:
     assert mesh.servicer.calls == 4
 
 
+@pytest.mark.parametrize(("own_account", "attempts"), [(False, 1), (True, 3)])
+async def test_while_it_serves_a_call_a_service_passes_failures_up_unless_it_answers_for_them(
+    own_account: bool, attempts: int
+) -> None:
+    async with ping_mesh(rate_limits={}) as leaf:
+
+        class Relay(PingServicer):
+            async def Unary(self, request: Any, context: Any) -> Any:
+                channels = relay.resources.channels
+                stub: Any = channels.stub(ping_pb2_grpc.PingServiceStub, "trading-engine", own_account=own_account)
+                return await stub.Internal(Request(act="flaky"))
+
+        addresses = {"auth_address": leaf.server.settings.auth_address, "trading_address": leaf.server.address}
+        async with (
+            serving("market-data", Relay(), **addresses) as relay,
+            grpc.aio.insecure_channel(relay.address) as channel,
+        ):
+            leaf.servicer.fail_next = 2
+            call = ping_pb2_grpc.PingServiceStub(channel).Unary(Request(), metadata=leaf.metadata)
+            assert await call.code() is (grpc.StatusCode.OK if own_account else grpc.StatusCode.UNAVAILABLE)
+            assert leaf.servicer.calls == attempts
+
+
 class Refusing(PingServicer):
     """Refuses what concerns not the calling service but whom it calls for."""
 

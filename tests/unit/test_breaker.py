@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from aac_grpc.client.errors import DependencyUnavailable
-from aac_grpc.common.breaker import Breaker, Breakers, BreakerSettings, BreakerState
+from aac_grpc.common.breaker import OF_TARGETS, Breaker, Breakers, BreakerSettings, BreakerState
 
 
 class Ticker:
@@ -49,6 +49,17 @@ def test_a_few_failures_among_many_successes_change_nothing(breaker: Breaker) ->
         breaker.succeeded()
     fail(breaker, 5)
     assert breaker.state is BreakerState.CLOSED
+
+
+def test_while_another_instance_answers_a_burst_of_failures_changes_nothing(ticker: Ticker) -> None:
+    breaker = Breaker("risk-management/CheckOrders", OF_TARGETS, ticker)
+    breaker.check()
+    breaker.succeeded()
+    fail(breaker, 50)
+    assert breaker.state is BreakerState.CLOSED
+    ticker.now += 0.5
+    fail(breaker, 1)
+    assert breaker.is_open, "nobody has answered for a while"
 
 
 def test_failures_of_long_ago_do_not_count(breaker: Breaker, ticker: Ticker) -> None:
