@@ -108,6 +108,7 @@ class Installation:
         """Settings with which a process is a service of this mesh."""
         platform = self.platform
         return ServiceSettings(
+            registry_address="",
             service_secret=platform.service_secret(service),  # type: ignore[arg-type]  # pydantic wraps it
             auth_address=platform.address("auth-service"),
             trading_address=platform.address("trading-engine"),

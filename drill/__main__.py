@@ -8,24 +8,16 @@ import json
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
 
 from rich.console import Console
 from rich.table import Table
 
+from aac_grpc.cli.output import quiet_logs
 from aac_grpc.platform.composition import SERVICES
 from drill.faults import BACKENDS, KINDS, Fault, all_faults
-from drill.load import Load
-from drill.measure import Outcome, judge
-from drill.platform import SYMBOL, drill_platform
-from drill.streams import Follower
-
-TRADERS = 3
-RATE = 8.0
-"""Orders a second of each trader, and as many reads."""
-TIMEOUT_S = 15.0
-WARM_S = 2.0
-SETTLE_S = 3.0
+from drill.measure import Outcome
+from drill.platform import drill_platform
+from drill.running import run
 
 
 async def drill(faults: Sequence[Fault], replicas: int, seed: int, progress: Console) -> AsyncIterator[Outcome]:
@@ -34,25 +26,12 @@ async def drill(faults: Sequence[Fault], replicas: int, seed: int, progress: Con
         async with drill_platform(replicas) as platform:
             for number, fault in enumerate(faults, start=1):
                 status.update(f"{number} of {len(faults)}: {fault}")
-                async with AsyncExitStack() as stack:
-                    traders = await platform.traders(stack, TRADERS, TIMEOUT_S)
-                    load = Load(traders, venue=platform.venue, symbol=SYMBOL, rate=RATE, seed=f"{seed}-{number}")
-                    followers = [
-                        await stack.enter_async_context(Follower(trader.client, trader.account, platform.venue, SYMBOL))
-                        for trader in traders
-                    ]
-                    async with load.running():
-                        await asyncio.sleep(WARM_S)
-                        began = time.monotonic()
-                        back = await fault.happen(platform)
-                        await asyncio.sleep(max(SETTLE_S, fault.recovery_s))
-                        ended = time.monotonic()
-                    yield await judge(fault, load, followers, began, back, ended)
+                yield await run(platform, fault, seed=f"{seed}-{number}")
 
 
 def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
     """Prints a table, and below it what was not as it is wanted."""
-    table = Table("fault", "calls", "failed", "lost writes", "silent gaps", "worst stall s", "recovered s", "")
+    table = Table("fault", "calls", "failed", "lost", "silent", "stall s", "back s", "")
     table.columns[0].no_wrap = True
     for column in range(1, 7):
         table.columns[column].justify = "right"
@@ -66,6 +45,11 @@ def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
             "[red]✗[/red]" if one.unmet else "[green]✓[/green]",
         )
     console.print(table)
+    console.print(
+        "lost: acknowledged writes; silent: updates that a stream left out without a word; stall: longest time without "
+        "a success; back: from the end of the fault until everything went on",
+        style="dim",
+    )
     for one in outcomes:
         for line in (*one.unmet, *one.errors):
             console.print(f"{one.fault}: {line}", style="dim", markup=False)
@@ -86,11 +70,12 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.parse_args(arguments)
     faults = all_faults(given.kind or KINDS, given.part or (*SERVICES, *BACKENDS))
     progress = Console(stderr=True, highlight=False)
+    quiet_logs()
 
-    async def run() -> list[Outcome]:
+    async def drills() -> list[Outcome]:
         return [outcome async for outcome in drill(faults, given.replicas, given.seed, progress)]
 
-    outcomes = asyncio.run(run())
+    outcomes = asyncio.run(drills())
     if given.json:
         print(json.dumps([outcome.to_dict() for outcome in outcomes], indent=2, ensure_ascii=False))
     else:

@@ -32,6 +32,7 @@ class Bootstrap:
     def __init__(self, platform: Platform) -> None:
         """Prepares; the first call connects."""
         settings = ServiceSettings(
+            registry_address="",  # the addresses are known
             auth_address=platform.addresses(AUTH),
             trading_address=platform.addresses(TRADING),
             service_secret=SecretStr(platform.service_secret(SUPERVISOR)),

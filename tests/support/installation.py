@@ -175,6 +175,7 @@ class Installation:
     def service_settings(self, service: str = FEED) -> ServiceSettings:
         """Settings with which a process is a service of this mesh."""
         return ServiceSettings(
+            registry_address="",
             service_secret=derive_service_secret(self.mesh_secret, service),  # type: ignore[arg-type]  # pydantic wraps it
             auth_address=self.address("auth-service"),
             trading_address=self.address("trading-engine"),
