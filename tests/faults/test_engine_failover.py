@@ -239,6 +239,7 @@ async def test_the_writer_freezes_and_writes_nothing_more_when_it_wakes_up(
         print(f"\nSIGSTOP of the writer: longest call at the other engine {stall(pair.survivors):.2f} s")
 
 
+@pytest.mark.slow
 async def test_the_writer_is_told_to_stop_and_hands_its_venue_over(
     pair: Pair, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -289,7 +289,7 @@ async def test_an_engine_that_stops_hands_its_venues_over_and_calls_at_the_other
             stopping = asyncio.create_task(first.engine.stop())
             loop = asyncio.get_running_loop()
             longest, began = 0.0, loop.time()
-            while loop.time() - began < 1.5:
+            while loop.time() - began < 1.0:
                 placed = loop.time()
                 await at.alice.PlaceOrder(at.order(BUY, 1, "570"))
                 longest = max(longest, loop.time() - placed)
@@ -322,12 +322,12 @@ async def test_a_watcher_is_told_to_resume_where_the_engine_that_it_asked_stops(
 
 
 async def test_engines_share_the_venues(fresh: dict[str, Any]) -> None:
-    async with stack(fresh) as first:
+    async with stack(fresh, lease_s=1.0) as first:
         names = [f"s-{secrets.token_hex(3)}-{number}" for number in range(5)]
         service = first.service()
         for name in names:
             await service.CreateVenue(venue_pb2.CreateVenueRequest(venue=name, instruments=[instrument()]))
-        second = await first.another()
+        second = await first.another(lease_s=1.0)
 
         async def shares() -> list[int]:
             counts = [len(await names_of(each)) for each in (first, second)]

@@ -111,6 +111,7 @@ class Exchange:
             await self._close(venue, NotFound("venue", name))
             deleted = await self._table.delete(venue.row.venue_id, venue.lease.epoch)
         self._locks.pop(name, None)
+        self._given_up.pop(name, None)
         return deleted
 
     async def all(self) -> Sequence[dict[str, Any]]:
