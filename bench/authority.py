@@ -1,5 +1,6 @@
 """Signs access tokens and publishes the key, where a bench needs callers and not auth-service's own work."""
 
+import asyncio
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterable
@@ -10,6 +11,7 @@ import grpc
 import jwt
 from aac.auth.v1 import auth_pb2
 from aac.auth.v1.auth_pb2_grpc import AuthServiceServicer, add_AuthServiceServicer_to_server
+from aac.type.v1 import stream_pb2
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aac_grpc.common.call import ALL_ACCOUNTS, Principal
@@ -18,10 +20,11 @@ from aac_grpc.common.tokens import claims_of
 ISSUER = "aac"
 KEY_ID = "bench"
 LIFETIME_S = 3600
+HEARTBEAT_S = 1.0
 
 
 class Authority(AuthServiceServicer):
-    """Answers GetJwks and IssueServiceToken, as far as processes of the mesh need them to start and to call.
+    """Answers what processes of the mesh ask auth-service for to start and to call; it revokes nothing.
 
     Attributes:
         address: host:port, once it serves.
@@ -59,6 +62,17 @@ class Authority(AuthServiceServicer):
         response = auth_pb2.IssueServiceTokenResponse(access_token=token)
         response.expires_at.FromSeconds(int(time.time()) + LIFETIME_S)
         return response
+
+    async def WatchRevocations(
+        self, request: auth_pb2.WatchRevocationsRequest, context: Any
+    ) -> AsyncIterator[auth_pb2.WatchRevocationsResponse]:
+        header = stream_pb2.StreamHeader(
+            epoch=1, sequence=1, topic=stream_pb2.TOPIC_REVOCATIONS, kind=stream_pb2.FRAME_KIND_SNAPSHOT
+        )
+        while True:
+            yield auth_pb2.WatchRevocationsResponse(header=header)
+            header.kind = stream_pb2.FRAME_KIND_HEARTBEAT
+            await asyncio.sleep(HEARTBEAT_S)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ import psutil
 from bench.cores import starting_on
 from bench.machine import ROOT
 
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 
 

@@ -1,6 +1,7 @@
 """What each interceptor costs a call: the chain with it and without it, in one process and without a network."""
 
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -97,8 +98,8 @@ async def measure_interceptors(options: Options) -> AsyncIterator[Row]:
 
 
 def noun_of(interceptor: Interceptor) -> str:
-    """Its name: that of the file it stands in, such as "access_log"."""
-    return type(interceptor).__module__.rpartition(".")[2]
+    """Its name in a row, such as "access_log"."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(interceptor).__name__).lower()
 
 
 def to_row(noun: str, costs: Sequence[float], calls: int) -> Row:

@@ -52,4 +52,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "bare":
         uvloop.run(serve_bare(ServiceSettings()))
     else:
-        Server(Service(SERVICE, ServiceSettings, lambda resources: [ServedQuotes()])).run()
+        Server(Service(SERVICE, ServiceSettings, lambda resources: [ServedQuotes()], stateless=True)).run()
