@@ -13,6 +13,8 @@ LONGEST_PAUSE_S = 30.0
 STEADY_S = 60.0
 """A task that ran this long before it failed is restarted after the first pause again."""
 
+CANCEL_AGAIN_S = 0.25
+
 RUNNING = Gauge("aac_tasks_running", "Background tasks that run or wait for their restart.")
 FAILURES = Counter("aac_task_failures_total", "Failures of background tasks.", ["task"])
 
@@ -44,9 +46,13 @@ class Task:
         return self._running.done()
 
     async def cancel(self) -> None:
-        """Cancels it and waits until it has ended."""
-        self._running.cancel()
-        await asyncio.wait({self._running})
+        """Cancels it and waits until it has ended.
+
+        A client library may swallow one cancellation (redis-py does, now and then): then it is told again.
+        """
+        while not self._running.done():
+            self._running.cancel()
+            await asyncio.wait({self._running}, timeout=CANCEL_AGAIN_S)
 
     async def wait(self) -> None:
         """Waits until it has ended by itself."""

@@ -82,3 +82,24 @@ async def test_one_task_can_be_cancelled_alone() -> None:
     await task.cancel()
     assert task.done
     assert tasks.failed == {}
+
+
+async def test_a_task_that_swallows_one_cancellation_is_cancelled_again() -> None:
+    swallowed = 0
+
+    async def work() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed > 1:
+                    raise
+
+    tasks = Tasks()
+    task = tasks.spawn(work, name="swallows")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await tasks.stop()
+    assert (task.done, swallowed) == (True, 2)
