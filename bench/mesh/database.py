@@ -13,7 +13,7 @@ from bench.callers.remote import RemoteCallers, Run, calling
 from bench.callers.target import Target
 from bench.mesh.account_work import DOWNSTREAM_S, QUERIES
 from bench.mesh.backends import backends
-from bench.mesh.servers import grpc_settings, quotes, ready, tokens
+from bench.mesh.servers import PATIENT, grpc_settings, quotes, ready, tokens
 from bench.options import Options
 from bench.pairs import PAIRS, QUICK_PAIRS, by_turns, compare
 from bench.processes import START_TIMEOUT_S, await_port, free_port, program
@@ -89,7 +89,7 @@ async def _ours(signer: Authority) -> AsyncIterator[Side]:
         callers = []
         for name in SERVICES:
             port = free_port()
-            environment = {**grpc_settings(port, signer), **urls}
+            environment = {**grpc_settings(port, signer), **PATIENT, **urls}
             arguments = ("-m", "bench.mesh.account_server", name)
             server = await stack.enter_async_context(program(*arguments, environment=environment))
             await ready(f"127.0.0.1:{port}")

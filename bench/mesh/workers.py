@@ -1,7 +1,7 @@
 """What a second worker brings to a stateless service."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -9,7 +9,8 @@ import psutil
 
 from bench.authority import Authority, authority
 from bench.callers.remote import DESCRIPTION, RemoteCallers, Run, calling
-from bench.mesh.servers import grpc_settings, quotes, ready, tokens
+from bench.mesh.backends import backends
+from bench.mesh.servers import PATIENT, grpc_settings, quotes, ready, tokens
 from bench.options import Options
 from bench.pairs import PAIRS, QUICK_PAIRS, by_turns, compare
 from bench.processes import START_TIMEOUT_S, free_port, program
@@ -28,8 +29,9 @@ async def measure_workers(options: Options) -> AsyncIterator[Row]:
     """The same service with one worker and with two."""
     seconds, rounds = options.pick(2.0, 0.6), options.pick(PAIRS, QUICK_PAIRS)
     async with AsyncExitStack() as stack:
+        urls = await stack.enter_async_context(backends("REDIS_URL"))
         signer = await stack.enter_async_context(authority())
-        one, two = [await stack.enter_async_context(_workers(number, signer)) for number in (1, 2)]
+        one, two = [await stack.enter_async_context(_workers(number, signer, urls)) for number in (1, 2)]
         runs = await by_turns({"one": lambda: one.run(seconds), "two": lambda: two.run(seconds)}, rounds)
     costs = [sorted(run[name].cpu_per_call for run in runs)[len(runs) // 2] * 1e6 for name in ("one", "two")]
     yield compare(
@@ -52,9 +54,9 @@ class Workers:
 
 
 @asynccontextmanager
-async def _workers(number: int, signer: Authority) -> AsyncIterator[Workers]:
+async def _workers(number: int, signer: Authority, urls: Mapping[str, str]) -> AsyncIterator[Workers]:
     port = free_port()
-    environment = {**grpc_settings(port, signer), "AAC_WORKERS": str(number)}
+    environment = {**grpc_settings(port, signer), **PATIENT, **urls, "AAC_WORKERS": str(number)}
     async with program("-m", "bench.spine.chain_servers", "chain", environment=environment) as server:
         await ready(f"127.0.0.1:{port}")
         pids = await _pids(server.pid, number)
