@@ -31,9 +31,11 @@ RANK = {"LOW": 0, "NORMAL": 1, "HIGH": 2}
 """By priority, what is refused first; what is not here never is."""
 FLOOR = 8.0
 """Calls that may wait however long each takes."""
-CALM_S = 0.1
-ALERT_S = 0.02
-"""How often the wait is measured: while all is well, and while it is not."""
+CALM_S = 0.2
+ALERT_S = 0.05
+SHEDDING_S = 0.02
+"""How often the wait is measured: while all is well, while it is long, and while load is shed. A measurement costs
+about as much as two calls."""
 REPORT_S = 10.0
 RETRY_AFTER_S = tuple(0.25 + 0.125 * number for number in range(16))
 """What callers are told, in turn, so that they do not all come back at once."""
@@ -103,8 +105,8 @@ class LoadShedding(Interceptor):
             begun=self.arrived - self.refused,
             refused=self.refused,
         )
-        alert = admission.pressure > 0 or admission.delay_s > admission.bounds.target_s / 2
-        if self.arrived or alert:
+        interval = self._interval()
+        if self.arrived or interval < CALM_S:
             pulse.beat()
         else:
             pulse.forget()
@@ -114,7 +116,12 @@ class LoadShedding(Interceptor):
         metrics.SHED_PRESSURE.set(admission.pressure)
         self._reported.add(self.refused, admission)
         self.arrived = self.refused = 0
-        self._timer = self._loop.call_later(ALERT_S if alert else CALM_S, self._tick)
+        self._timer = self._loop.call_later(interval, self._tick)
+
+    def _interval(self) -> float:
+        if self.admission.pressure > 0:
+            return SHEDDING_S
+        return ALERT_S if self.admission.delay_s > self.admission.bounds.target_s / 2 else CALM_S
 
 
 class Gate:
