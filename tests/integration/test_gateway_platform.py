@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from aac.auth.v1.auth_pb2 import LoginRequest
@@ -26,6 +27,7 @@ from aac_grpc.client.models import Overview
 from aac_grpc.client.updates import EventsUpdate
 from aac_grpc.common.contract import platform_contract
 from aac_grpc.common.events import EventPublisher, outgoing
+from aac_grpc.common.server import Server
 from aac_grpc.common.topics import RISK
 from aac_grpc.servicers import gateway
 from tests.integration.gateway_platform import GatewayPlatform, gateway_platform
@@ -205,7 +207,7 @@ def event(number: int, type_: str = "aac.limits.set", venue: str = "") -> Event:
 
 async def next_events(watching: AsyncIterator[EventsUpdate | Gap], count: int) -> list[str]:
     found: list[str] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(40):
         while len(found) < count:
             update = await anext(watching)
             assert isinstance(update, EventsUpdate)
@@ -257,14 +259,41 @@ async def test_events_go_on_where_they_stopped_after_the_gateway_went_away(
     port = int(address.rpartition(":")[2])
     disconnects: list[object] = []
     async with AsyncClient(address, username=ADMIN[0], password=ADMIN[1]) as client:
-        watching = client.watch_events(types=["aac.resumed"], on_disconnect=disconnects.append)
-        reading = asyncio.create_task(next_events(watching, 6))
+        watching = client.watch_events(types=["aac.resumed"], from_beginning=True, on_disconnect=disconnects.append)
         async with serving(gateway.service, settings, grpc_port=port):
-            await asyncio.sleep(1.0)  # until it watches: only what comes after that is asked for
             await publish(publisher, *(event(number, "aac.resumed") for number in range(20, 23)))
-            await asyncio.sleep(0.5)
+            assert sorted(await next_events(watching, 3)) == [f"gateway-test-{number}" for number in range(20, 23)]
         await publish(publisher, *(event(number, "aac.resumed") for number in range(23, 26)))
         async with serving(gateway.service, settings, grpc_port=port):
-            assert sorted(await reading) == [f"gateway-test-{number}" for number in range(20, 26)]
+            assert sorted(await next_events(watching, 3)) == [f"gateway-test-{number}" for number in range(23, 26)]
+            await watching.aclose()
+    assert disconnects
+
+
+async def test_a_watcher_of_events_goes_from_one_gateway_to_the_other_and_back(
+    platform: GatewayPlatform, publisher: EventPublisher
+) -> None:
+    """Two gateways know nothing of each other: whichever of them goes, the other carries on from the watcher's word."""
+    first, second = free_address(), free_address()
+    settings = platform.gateway_settings()
+    disconnects: list[object] = []
+
+    def one(address: str) -> AbstractAsyncContextManager[Server]:
+        return serving(gateway.service, settings, grpc_port=int(address.rpartition(":")[2]))
+
+    async def moved_on(start: int) -> None:
+        await publish(publisher, *(event(number, "aac.moved") for number in range(start, start + 3)))
+        assert sorted(await next_events(watching, 3)) == [
+            f"gateway-test-{number}" for number in range(start, start + 3)
+        ]
+
+    async with AsyncClient(f"{first},{second}", username=ADMIN[0], password=ADMIN[1]) as client:
+        watching = client.watch_events(types=["aac.moved"], from_beginning=True, on_disconnect=disconnects.append)
+        async with one(second):
+            async with one(first):
+                await moved_on(30)
+            await moved_on(33)
+        async with one(first):
+            await moved_on(36)
             await watching.aclose()
     assert disconnects
