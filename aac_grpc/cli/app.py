@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("serving", "Run the process of one service."),
     "login": ("login", "Sign in, and keep the session."),
     "logout": ("login", "End the session."),
+    "session": ("sessions", "List and revoke sessions."),
     "token": ("login", "Print an access token, for other tools."),
     "instruments": ("market", "What can be traded."),
     "quote": ("market", "Best bid and ask, and the last trade."),

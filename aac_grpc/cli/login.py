@@ -55,7 +55,7 @@ async def _login(target: str, username: str, password: str) -> User:
 
 
 async def logout(session: Session) -> None:
-    """End the session: its tokens stop working."""
+    """End the session: its tokens and streams stop within a second."""
     store = SessionStore.default()
     user = store.current(session.target)
     if user is None:

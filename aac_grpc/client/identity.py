@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 
 from aac.auth.v1 import auth_pb2, auth_pb2_grpc
 
 from aac_grpc.client._calls import Calls, new_key
-from aac_grpc.client.errors import Unauthenticated
+from aac_grpc.client.errors import AacError, Unauthenticated
 from aac_grpc.client.models._record import to_timestamp
-from aac_grpc.client.models.identity import Account, ApiKey, CreatedApiKey, Role, Tokens, User
+from aac_grpc.client.models.identity import Account, ApiKey, CreatedApiKey, Role, Session, Tokens, User
 
 
 class IdentityCalls(Calls):
@@ -43,6 +44,20 @@ class IdentityCalls(Calls):
         except Unauthenticated as error:
             if error.reason != "REVOKED_TOKEN":  # by a first attempt whose answer was lost, or by somebody else
                 raise
+
+    def list_sessions(self) -> AsyncIterator[Session]:
+        """Yields the caller's sessions that have not ended, newest first."""
+        return self._connection.pages(
+            self._auth.ListSessions,
+            auth_pb2.ListSessionsRequest(),
+            lambda page: map(Session.from_wire, page.sessions),
+            None,
+        )
+
+    async def revoke_session(self, session_id: str) -> Session:
+        """Ends one of the caller's sessions, its tokens and streams; an administrator may end any of the firm."""
+        request = auth_pb2.RevokeSessionRequest(session_id=session_id)
+        return Session.from_wire((await self._connection.unary(self._auth.RevokeSession, request)).session)
 
     async def create_api_key(
         self,
@@ -104,6 +119,24 @@ class IdentityCalls(Calls):
         )
         return User.from_wire((await self._connection.unary(self._auth.CreateUser, request)).user)
 
+    async def update_user(self, username: str, role: Role | str, *, accounts: Iterable[str] = ()) -> User:
+        """Gives a user another role and other accounts (an administrator's call).
+
+        Tokens that were issued before hold no more: the user's clients refresh theirs.
+        """
+        request = auth_pb2.UpdateUserRequest(username=username, role=Role(role).to_wire(), account_ids=accounts)
+        return User.from_wire((await self._connection.unary(self._auth.UpdateUser, request)).user)
+
+    async def disable_user(self, username: str) -> User:
+        """Shuts a user out: sessions, tokens, streams and API keys (an administrator's call)."""
+        request = auth_pb2.DisableUserRequest(username=username)
+        return User.from_wire((await self._connection.unary(self._auth.DisableUser, request)).user)
+
+    async def enable_user(self, username: str) -> User:
+        """Lets a disabled user in again (an administrator's call)."""
+        request = auth_pb2.EnableUserRequest(username=username)
+        return User.from_wire((await self._connection.unary(self._auth.EnableUser, request)).user)
+
     def list_users(self) -> AsyncIterator[User]:
         """Yields the users of the caller's firm by name (an administrator's call)."""
         return self._connection.pages(
@@ -111,9 +144,16 @@ class IdentityCalls(Calls):
         )
 
     async def create_account(self, account: str, *, name: str = "", usernames: Iterable[str] = ()) -> Account:
-        """Makes an account of the caller's firm and grants it to users (an administrator's call)."""
+        """Makes an account of the caller's firm and grants it to users (an administrator's call).
+
+        A token covers what was granted before it was issued: a session's is refreshed here, so that the next call may
+        act on the account. Tokens and API keys that were made otherwise must be made anew.
+        """
         request = auth_pb2.CreateAccountRequest(account_id=account, name=name, usernames=usernames)
-        return Account.from_wire((await self._connection.unary(self._auth.CreateAccount, request)).account)
+        made = Account.from_wire((await self._connection.unary(self._auth.CreateAccount, request)).account)
+        with suppress(AacError):  # the account is made; a token that can't be had now is had later
+            await self._connection.credentials.renew()
+        return made
 
     def list_accounts(self) -> AsyncIterator[Account]:
         """Yields the accounts that the caller may act on, by id."""

@@ -270,6 +270,49 @@ async def test_a_session_whose_refresh_token_was_stolen_ends_with_its_access_tok
     await asyncio.gather(using.refused(), using.ended())
 
 
+async def test_a_program_goes_on_by_itself_where_its_users_rights_were_changed(
+    platform: GatewayPlatform, venue: str
+) -> None:
+    """The SDK refreshes its token, and its streams are resumed."""
+    name = f"u-{secrets.token_hex(4)}"
+    async with platform.client(username=ADMIN[0], password=ADMIN[1]) as admin:
+        await admin.create_user(name, PASSWORD, "trader", accounts=["demo"])
+        async with platform.client(username=name, password=PASSWORD) as program:
+            await program.place_order("GOOG", "buy", 1, price="1", account="demo", venue=venue)
+            before = await program.access_token()
+            updates = program.watch_orders("demo", venue=venue)
+            await anext(updates)
+            await admin.update_user(name, "trader", accounts=["demo", "demo"])
+            assert await program.access_token() == before  # the same rights: nothing was revoked
+            await admin.update_user(name, "admin", accounts=["demo"])
+            waiting = asyncio.ensure_future(anext(updates))
+            async with asyncio.timeout(A_SECOND):
+                while await program.access_token() == before:  # noqa: ASYNC110 the stream's own task renews it
+                    await asyncio.sleep(0.02)
+            await program.place_order("GOOG", "buy", 1, price="1", account="demo", venue=venue)
+            assert await asyncio.wait_for(waiting, A_SECOND)
+
+
+async def test_an_administrator_may_act_on_a_new_account_at_once(platform: GatewayPlatform, venue: str) -> None:
+    account = f"acc-{secrets.token_hex(4)}"
+    async with platform.client(username=ADMIN[0], password=ADMIN[1]) as admin:
+        await admin.create_account(account)
+        assert (await admin.open_account(account, 1000, "USD", venue=venue)).account_id == account
+
+
+async def test_whoever_logs_out_twice_is_out(platform: GatewayPlatform, venue: str) -> None:
+    """The first answer may have been lost."""
+    async with platform.client() as first:
+        token = await first.access_token()
+        await first.logout()
+    async with platform.client(token=token) as second:
+        async with asyncio.timeout(A_SECOND):
+            with pytest.raises(Unauthenticated):
+                while await second.account("demo", venue=venue):
+                    await second.logout()
+        await second.logout()
+
+
 # What the stream of revocations itself promises.
 
 

@@ -10,7 +10,7 @@ from aac_grpc.client.models.accounts import (
     Performance,
     Position,
 )
-from aac_grpc.client.models.identity import Account, ApiKey, CreatedApiKey, Role, Tokens, User
+from aac_grpc.client.models.identity import Account, ApiKey, CreatedApiKey, Role, Session, Tokens, User
 from aac_grpc.client.models.indicators import Indicator, IndicatorKind, Indicators
 from aac_grpc.client.models.market import (
     Book,
@@ -87,6 +87,7 @@ __all__ = [
     "RejectReason",
     "Role",
     "Service",
+    "Session",
     "Side",
     "TimeInForce",
     "Tokens",

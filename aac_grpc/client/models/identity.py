@@ -63,6 +63,19 @@ class Account(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Session(Record):
+    """A sign-in and the tokens that follow from it."""
+
+    session_id: str
+    username: str
+    created_at: datetime
+    ends_at: datetime
+    revoked_at: datetime | None
+    current: bool
+    """It is the caller's own."""
+
+
+@dataclass(frozen=True, slots=True)
 class ApiKey(Record):
     """A program's credential, without its secret."""
 

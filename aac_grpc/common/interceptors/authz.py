@@ -47,7 +47,7 @@ class AccountAuthorization(ScopeAuthorization):
         account = self._policy.account(message)
         if account and not call.principal.may_act_on(account):
             raise PermissionDenied(
-                f"the credential does not cover the account {account!r}",
+                f"the credential does not cover the account {account!r}, or was issued before that was granted",
                 reason="FOREIGN_ACCOUNT",
                 metadata={"account": account},
             )
