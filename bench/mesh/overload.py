@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ WAITING = 3000
 """Calls without an answer at most, for each priority."""
 CONNECTIONS = 8
 SETTLE_S = 4.0
+ENOUGH = 20
+"""Calls that a p99 can be told of."""
 UNLIMITED = {"bench": {name: [1e9, 1e9] for name in ("READ", "STREAM", "ORDER")}}
 SCOPES = ["market:read", "orders:read", "orders:write"]
 
@@ -68,8 +71,8 @@ class Tally:
 
     @property
     def p99(self) -> float:
-        """Of those that succeeded, in seconds: of the priority that met the longest and was served at all."""
-        return max(run.p99 for run in self.runs.values() if run.done >= 20)
+        """Of those that succeeded, in seconds, of the priority that waited longest and has one."""
+        return max((run.p99 for run in self.runs.values() if run.done >= ENOUGH), default=math.nan)
 
     def describe(self) -> str:
         """By priority, calls that were served of those that were made."""
