@@ -5,13 +5,14 @@ import asyncio
 import signal
 import sys
 
+import structlog
 from rich.console import Console
 
 from bench.cores import allow_open_files
 from bench.machine import describe_machine
 from bench.mesh import MESH
 from bench.options import Options
-from bench.report import Report, Row, print_report, save
+from bench.report import Report, Row, figure, print_report, save
 from bench.spine import SPINE
 from bench.suite import Suite
 
@@ -41,9 +42,17 @@ async def measure(suite: Suite, options: Options) -> list[Row]:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     rows = []
     async for row in suite.measure(options):
-        options.say(f"{row.name} {row.value} {row.unit} {row.detail}")
+        options.say(f"{row.name} {in_short(row)}")
         rows.append(row)
     return rows
+
+
+def in_short(row: Row) -> str:
+    """A row's figures for whoever waits; why there are none where there are none."""
+    if row.value is None:
+        return row.detail
+    ratio = "" if row.ratio is None else f", ratio {figure(row.ratio)}"
+    return f"{figure(row.value)} {row.unit}{ratio}"
 
 
 def main(arguments: list[str]) -> int:
@@ -51,6 +60,8 @@ def main(arguments: list[str]) -> int:
     given = parse(arguments)
     progress = Console(stderr=True, highlight=False)
     options = Options(given.quick, tuple(given.only), lambda text: progress.print(text, style="dim", markup=False))
+    # What runs within this process logs as well, and standard output is the report's.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     machine = describe_machine()
     allow_open_files()
     try:

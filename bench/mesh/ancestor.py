@@ -27,7 +27,7 @@ QUOTES = "/api/v1/quotes?symbols=GOOG"
 ANCESTOR = (
     "the ancestor is FastAPI on uvicorn with uvloop and httptools, a BaseHTTPMiddleware each for metrics (`.labels()` a"
     " request), a JSON log line, the token (JWT, HS256, verified each time) and the limit (a pipeline of INCR and"
-    " EXPIRE on Valkey); ours has its whole chain, with a log line for each call too, and sheds no load, as theirs does not"
+    " EXPIRE on Valkey); ours has its whole chain, with a log line for each call too, and sheds no load either"
 )
 EXPERT = (
     "the expert's is FastAPI with one pure ASGI middleware: tokens remembered, limits in memory, counters bound, a line"
