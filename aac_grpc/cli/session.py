@@ -21,7 +21,7 @@ class Installation:
     """What `aac up` wrote down about the platform of this checkout."""
 
     gateway: str
-    """host:port."""
+    """host:port; of several gateways, with commas between."""
     users: dict[str, str]
     """Passwords by user name."""
 
@@ -39,7 +39,7 @@ class Installation:
             document = json.loads(path.read_text())
         except (FileNotFoundError, PermissionError, NotADirectoryError):
             return None
-        return cls(document["gateway"], document["users"])
+        return cls(",".join(document.get("gateways", [document["gateway"]])), document["users"])
 
 
 class SessionStore:

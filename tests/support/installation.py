@@ -22,6 +22,7 @@ from grpc import aio
 from aac_grpc.backends.ports import DEFAULT_PORTS, MAX_OFFSET, is_free, port_of
 from aac_grpc.client import AsyncClient
 from aac_grpc.common.identity import derive_service_secret
+from aac_grpc.common.ports import REPLICA_STEP
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.feeds.runner import FEED
 
@@ -38,11 +39,13 @@ _given: set[int] = set()
 
 
 def free_offset() -> int:
-    """An offset at which every port of the platform is free, and which this test run has not given out before."""
+    """An offset at which every port of the platform is free, with two instances of each service, and which this test
+    run has not given out before."""
     spread = MAX_OFFSET - _FIRST_OFFSET
+    ports = [port + further for port in DEFAULT_PORTS.values() for further in (0, REPLICA_STEP)]
     for step in range(spread):
         offset = _FIRST_OFFSET + (os.getpid() * 13 + step * 37) % spread
-        if offset not in _given and all(is_free(port + offset) for port in DEFAULT_PORTS.values()):
+        if offset not in _given and all(is_free(port + offset) for port in ports):
             _given.add(offset)
             return offset
     raise RuntimeError("no offset has all ports free")
@@ -143,9 +146,9 @@ class Installation:
         """host:port of the one public port."""
         return self.address("api-gateway")
 
-    def address(self, service: str) -> str:
-        """host:port of a service or backend."""
-        return f"127.0.0.1:{port_of(service, self.port_offset)}"
+    def address(self, service: str, replica: int = 1) -> str:
+        """host:port of a service's instance, or of a backend."""
+        return f"127.0.0.1:{port_of(service, self.port_offset, replica)}"
 
     @cached_property
     def passwords(self) -> dict[str, str]:
