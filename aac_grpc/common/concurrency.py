@@ -21,6 +21,8 @@ PROPORTIONAL = 0.5
 """Pressure for each target time that the wait is over the target."""
 INTEGRAL = 2.0
 """Pressure that a second with such a wait adds."""
+RISE = 4.0
+"""Pressure that a second of CPU time adds at most, so that the last of a burst meets but a little."""
 LONGEST_STEP_S = 0.25
 """Time that one measurement stands for at most."""
 REFUSAL_S = 0.00015
@@ -110,7 +112,7 @@ class Admission:
         self._integral = min(float(RANKS), max(0.0, self._integral + step))
         wanted = self._integral + PROPORTIONAL * excess
         self._adjust_ceiling(refused, used)
-        self.pressure = max(0.0, min(wanted, self._ceiling))
+        self.pressure = max(0.0, min(wanted, self._ceiling, self.pressure + RISE * used))
 
     def _stands(self, now: float, cpu_s: float) -> bool:
         """Calls have waited too long for longer than a burst takes."""

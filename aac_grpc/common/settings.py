@@ -203,7 +203,7 @@ class ServiceSettings(BaseSettings):
         default=0.1, gt=0, description="How long calls may wait to be begun while more come in than can be served."
     )
     shed_burst_s: float = Field(
-        default=0.5,
+        default=1.0,
         ge=0,
         description="CPU time of the process for which calls may wait longer than that before any are refused.",
     )

@@ -12,7 +12,7 @@ from aac_grpc.common.concurrency import RANKS, Admission, Bounds
 
 LOW, NORMAL, HIGH = range(RANKS)
 MIX = {LOW: 0.3, NORMAL: 0.5, HIGH: 0.2}
-BOUNDS = Bounds(target_s=0.1, burst_s=0.5, floor=8)
+BOUNDS = Bounds(target_s=0.1, burst_s=1.0, floor=8)
 REFUSAL_S = 0.0002
 TICK_S = 0.02
 
@@ -109,7 +109,7 @@ def test_nothing_is_refused_while_all_can_be_served(work_s: float) -> None:
 
 @pytest.mark.parametrize("slowness", [1.0, 10.0])
 def test_a_burst_of_hundreds_of_calls_is_served_however_busy_the_machine(slowness: float) -> None:
-    outcome, _ = simulate([(0.0, LOW)] * 900, 0.0005, slowness=slowness)
+    outcome, _ = simulate([(0.0, LOW)] * 900, 0.001, slowness=slowness)
     assert outcome.refusals == 0
 
 

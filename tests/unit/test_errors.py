@@ -45,6 +45,7 @@ EXAMPLES: list[AacError] = [
     errors.WrongState("the order is filled", metadata={"state": "FILLED"}),
     RateLimited(0.25, subject="user:ada", quota="ORDER", limit="50/s"),
     errors.Overloaded(),
+    errors.TooManyStreams(200, owner="user:ada", setting="AAC_MAX_STREAMS_PER_PRINCIPAL"),
     DependencyUnavailable("postgresql", retry_after=1.5),
     Draining(),
     errors.NotWriter("main", retry_after=0.5),
