@@ -148,9 +148,9 @@ async def test_an_engine_killed_at_any_step_of_a_batch_loses_and_doubles_nothing
     await asyncio.sleep(0.3)
     enough.set()
     await asyncio.gather(*trading)
-    merged = [merged(clients, name) for name in ("alice", "bob")]
-    assert sum(len(client.answers) for client in merged) > 40
-    await check_clients(merged)
+    traders = [merged(clients, name) for name in ("alice", "bob")]
+    assert sum(len(client.answers) for client in traders) > 40
+    await check_clients(traders)
     await check_ledger(stage)
     wanted = await expected_events(stage)
     assert wanted
