@@ -93,6 +93,7 @@ def print_report(report: Report, console: Console) -> None:
     columns = ("name", "value", "unit", "baseline", "ratio", "quartiles", "goal")
     table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.columns[0].no_wrap = True
+    table.columns[2].min_width = 8
     for column in (1, 3, 4, 5, 6):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
@@ -105,7 +106,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print(table)
     for row in report.rows:
         quartiles = f" (quartiles {spread(row)})" if row.quartiles else ""
-        console.print(f"{row.name}{quartiles}: {row.detail}", style="dim")
+        console.print(f"{row.name}{quartiles}: {row.detail}", style="dim", markup=False)
 
 
 def spread(row: Row) -> str:

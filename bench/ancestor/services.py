@@ -89,7 +89,16 @@ def make_app() -> FastAPI:
 
 def serve(app: FastAPI, port: int) -> None:
     """Serves until SIGTERM."""
-    uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_level="error")
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_level="error",
+        timeout_keep_alive=600,  # callers pause between runs
+    )
 
 
 if __name__ == "__main__":
