@@ -59,33 +59,52 @@ class RetryPolicy:
 
 NO_RETRY = RetryPolicy(max_attempts=1)
 
+_FASTEST_PACE = 1000.0
+
 
 class RetryBudget:
-    """Tokens for retries, as in gRFC A6: a failure costs one, a success gives some back, and half must be left."""
+    """Tokens for retries, as in gRFC A6: a failure costs one, a success gives some back, and half must be left.
 
-    def __init__(self, max_tokens: float = 100.0, token_ratio: float = 0.1) -> None:
+    Below that, gRPC would give all calls up. A platform that restarts is away for seconds, and its users' calls have
+    time: here they wait, and all of them together try again at a slow pace, which doubles with each that succeeds.
+    """
+
+    def __init__(self, max_tokens: float = 100.0, token_ratio: float = 0.1, slow_pace: float = 2.0) -> None:
         """Begins full.
 
         Args:
             max_tokens: Twice as many as may fail at a time and be tried again, as where an instance dies under them.
             token_ratio: What a success gives back: the share of retries in calls that it lets pass in the long run.
+            slow_pace: Retries a second while less than half of the tokens are left.
         """
         self._max = self._tokens = max_tokens
         self._ratio = token_ratio
+        self._slow_pace = self._pace = slow_pace
+        self._next_at = float("-inf")
 
     @property
     def allows(self) -> bool:
-        """A retry may be made."""
+        """A retry may be made at once."""
         return self._tokens > self._max / 2
 
-    def succeeded(self) -> None:
-        """A call was answered."""
+    def wait_s(self, now: float) -> float:
+        """Takes leave for a retry: 0 where it is given, else the seconds until it is worth asking again."""
+        if self.allows or now >= self._next_at:
+            self._next_at = now + 1 / self._pace
+            return 0.0
+        return self._next_at - now
+
+    def succeeded(self, retry: bool = False) -> None:
+        """A call was answered; `retry` where it was one that had failed before."""
         self._tokens = min(self._max, self._tokens + self._ratio)
+        if retry:
+            self._pace = min(_FASTEST_PACE, self._pace * 2)
 
     def failed(self, error: AacError) -> None:
         """A call failed; what is no fault of the service costs nothing."""
         if is_retryable(error) and not isinstance(error, RateLimited):
             self._tokens = max(0.0, self._tokens - 1)
+            self._pace = self._slow_pace
 
 
 _RETRYABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -137,9 +156,11 @@ async def call_with_retry(
             pause = policy.pause(failures, error, jitter())
             if not is_retryable(error) or failures >= policy.max_attempts or clock() + pause >= deadline:
                 raise
-            if not budget.allows:
-                raise
             await sleep(pause)
+            while (wait := budget.wait_s(clock())) > 0:
+                if clock() + wait >= deadline:
+                    raise
+                await sleep(wait)
         else:
-            budget.succeeded()
+            budget.succeeded(retry=failures > 0)
             return response

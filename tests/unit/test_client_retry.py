@@ -141,7 +141,7 @@ def test_the_contract_says_what_may_be_repeated_and_how_long_an_attempt_may_take
     assert not terms_of(f"{auth}/Login").repeatable
 
 
-async def test_while_most_calls_fail_none_is_tried_again() -> None:
+async def test_while_most_calls_fail_few_are_tried_again() -> None:
     budget, attempts = RetryBudget(max_tokens=20), 0
 
     async def fail(seconds: float) -> None:
@@ -150,12 +150,31 @@ async def test_while_most_calls_fail_none_is_tried_again() -> None:
         raise DependencyUnavailable("x")
 
     async def sleep(seconds: float) -> None:
-        return
+        nonlocal now
+        now += seconds
 
+    now = 0.0
     for _ in range(100):
         with pytest.raises(DependencyUnavailable):
-            await call_with_retry(fail, timeout_s=10, policy=RetryPolicy(), budget=budget, sleep=sleep)
-    assert attempts <= 110
+            await call_with_retry(
+                fail, timeout_s=0.4, policy=RetryPolicy(), budget=budget, clock=lambda: now, sleep=sleep
+            )
+    assert attempts <= 100 + 10 + 2 * now
+
+
+def test_who_waits_for_a_service_that_returns_is_soon_let_through() -> None:
+    budget = RetryBudget(max_tokens=10, slow_pace=2)
+    for _ in range(10):
+        budget.failed(DependencyUnavailable("x"))
+    passed, now = 0, 0.0
+    while passed < 1000:
+        wait = budget.wait_s(now)
+        if wait:
+            now += wait
+        else:
+            passed += 1
+            budget.succeeded(retry=True)
+    assert now < 3
 
 
 async def test_answers_give_the_budget_back() -> None:
