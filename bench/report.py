@@ -93,7 +93,7 @@ def print_report(report: Report, console: Console) -> None:
     columns = ("name", "value", "unit", "baseline", "ratio", "quartiles", "goal")
     table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.columns[0].no_wrap = True
-    table.columns[2].min_width = 8
+    table.columns[2].min_width = 4
     for column in (1, 3, 4, 5, 6):
         table.columns[column].justify = "right"
         table.columns[column].no_wrap = True
