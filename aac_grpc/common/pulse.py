@@ -2,13 +2,14 @@
 
 gRPC takes calls from the network by threads of its own and hands them to the event loop one at a time: under load they
 wait where nobody sees them, and gRPC tells neither how many they are nor since when. So the process calls itself, by a
-socket that only its own user reaches and a path that only it knows, and looks how long that call takes to come up: it
+socket that no other machine reaches and a path that only it knows, and looks how long that call takes to come up: it
 waits in the same line as all others.
 """
 
 import asyncio
 import secrets
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,15 @@ class Pulse:
         Raises:
             RuntimeError: There are no such sockets here.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="aac-"))
-        address = f"unix:{self._folder / 'pulse'}"
+        address = self._new_address()
         server.add_insecure_port(address)
         self._channel = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+
+    def _new_address(self) -> str:
+        if sys.platform == "linux":  # without a file, which a process that is killed would leave
+            return f"unix-abstract:aac-{secrets.token_hex(16)}"
+        self._folder = Path(tempfile.mkdtemp(prefix="aac-"))
+        return f"unix:{self._folder / 'pulse'}"
 
     def beat(self) -> None:
         """Sends a call, unless one is under way."""
