@@ -203,6 +203,7 @@ def gateway_for(address: str, credentials: Credentials | None = None, **settings
         build=lambda resources: [ForwardsAll(resources.channels.target("trading-engine"), credentials or nothing)],
     )
     places: dict[str, Any] = {"grpc_port": 0, "admin_port": 0, "registry_address": "", "trading_address": address}
+    places["revocation_watch"] = False  # nobody is there to ask
     return Server(service, GatewaySettings(**{**places, "drain_grace_s": 1.0, "shutdown_grace_s": 1.0, **settings}))
 
 

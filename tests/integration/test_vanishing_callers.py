@@ -29,7 +29,7 @@ from tests.support.ping import ARITIES, ROOT, SERVICE, PingServicer, WritingPing
 
 pytestmark = pytest.mark.timeout(60)
 
-PATIENT = {"rate_limits": {}, "timeout_fast_s": 60.0}
+PATIENT: dict[str, Any] = {"rate_limits": {}, "timeout_fast_s": 60.0, "shedding": False}
 
 
 class Holding(PingServicer):
@@ -82,7 +82,8 @@ async def forwarding_to(address: str) -> AsyncIterator[Server]:
         build=lambda resources: [ForwardsPing(resources.channels.target("trading-engine"))],
     )
     places: dict[str, Any] = {"grpc_port": 0, "admin_port": 0, "registry_address": "", "trading_address": address}
-    server = Server(service, GatewaySettings(**places, timeout_fast_s=60.0, drain_grace_s=1.0, shutdown_grace_s=1.0))
+    places["revocation_watch"] = False  # nobody is there to ask
+    server = Server(service, GatewaySettings(**places, **PATIENT, drain_grace_s=1.0, shutdown_grace_s=1.0))
     await server.start()
     try:
         yield server
