@@ -82,7 +82,7 @@ def _print_status(found: SupervisorStatus) -> None:
     ]
     print_table(found.processes, columns, empty="No processes")
     console.print()
-    print_facts((name, found.info[name]) for name in ("gateway", "flow", "logs", "credentials") if name in found.info)
+    print_facts((name, found.info[name]) for name in ("gateways", "flow", "logs", "credentials") if name in found.info)
     console.print(f"[dim]supervisor {found.pid}, up {_duration(now - found.started_at)}, state {found.state_dir}[/dim]")
 
 

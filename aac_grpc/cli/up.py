@@ -176,7 +176,7 @@ def _print_ready(info: Mapping[str, str], *, as_json: bool) -> None:
     console.print(f"\n[bold green]ready[/bold green] after {info['ready_after_s']} s: {escape(info['flow'])}\n")
     admin = info["admin api-gateway"]
     facts = [
-        ("gateway", f"{info['gateway']} (gRPC, plaintext)"),
+        ("gateway", f"{info['gateways'].replace(',', ', ')} (gRPC, plaintext)"),
         ("metrics", f"{admin}/metrics; the other services on the ports after it"),
         ("PostgreSQL", info["DATABASE_URL"]),
         ("Valkey", info["REDIS_URL"]),
