@@ -21,6 +21,7 @@ from aac.trading.v1 import trading_pb2 as pb
 from aac.trading.v1.trading_pb2_grpc import TradingServiceStub
 from aac.trading.v1.venue_pb2_grpc import VenueServiceStub
 
+from aac_grpc.client.channel import channel_options
 from aac_grpc.common.identity import derive_service_secret
 from aac_grpc.servicers import risk
 from tests.integration.services import Caller
@@ -73,7 +74,10 @@ class EngineProcess:
         )
 
     async def ready(self) -> None:
-        async with asyncio.timeout(30), grpc.aio.insecure_channel(self.address) as channel:
+        async with (
+            asyncio.timeout(60),
+            grpc.aio.insecure_channel(self.address, options=channel_options()) as channel,
+        ):
             await channel.channel_ready()
 
     def signal(self, number: int) -> None:
