@@ -11,6 +11,9 @@ from aac_grpc.common.clock import Clock
 
 FIRST_SNAPSHOT_S = 5.0
 """So long after its start a process lets audited calls wait for what was revoked before it refuses them."""
+PAUSE_S = 0.05
+"""Least time between two looks through all tokens and streams that are known: they take milliseconds."""
+FORGET_EVERY_S = 30.0
 
 
 class Revocations:
@@ -34,6 +37,8 @@ class Revocations:
         self._waits_until = clock.monotonic() + FIRST_SNAPSHOT_S
         self._known = asyncio.Event()
         self._listeners: list[Callable[[], None]] = []
+        self._told_at = self._forgot_at = float("-inf")
+        self._telling: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._credentials) + len(self._users)
@@ -58,7 +63,7 @@ class Revocations:
         return user is not None and principal.generation < user[0]
 
     def on_news(self, listener: Callable[[], None]) -> None:
-        """Has a function called each time that something was revoked."""
+        """Has a function called when something was revoked: at once, and in a storm of revocations each `PAUSE_S`."""
         self._listeners.append(listener)
 
     def add(self, revocations: Iterable[Revocation]) -> None:
@@ -70,8 +75,12 @@ class Revocations:
             else:
                 self._credentials[one.session_id or one.api_key_id] = until
         self._forget_ended()
-        for listener in self._listeners:
-            listener()
+        if self._telling is None and len(self):
+            pause = self._told_at + PAUSE_S - self._clock.monotonic()
+            if pause <= 0:
+                self._tell()
+            else:
+                self._telling = asyncio.get_running_loop().call_later(pause, self._tell)
 
     def replace(self, revocations: Iterable[Revocation]) -> None:
         """Takes all that was revoked and still matters."""
@@ -102,8 +111,15 @@ class Revocations:
         if not self.fresh:
             raise StaleRevocations(self.staleness_s)
 
+    def _tell(self) -> None:
+        self._telling, self._told_at = None, self._clock.monotonic()
+        for listener in self._listeners:
+            listener()
+
     def _forget_ended(self) -> None:
-        now = self._clock.time()
+        if self._clock.monotonic() - self._forgot_at < FORGET_EVERY_S:
+            return
+        self._forgot_at, now = self._clock.monotonic(), self._clock.time()
         self._credentials = {name: until for name, until in self._credentials.items() if until > now}
         self._users = {name: (least, until) for name, (least, until) in self._users.items() if until > now}
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
+import jwt
 import pytest
 from aac.auth.v1 import auth_pb2
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
@@ -334,11 +335,12 @@ class Watch:
             self.frames.append(await self._call.read())
         return self.frames[-1]
 
-    async def until(self, sequence: int) -> list[str]:
-        """Reads until that sequence has come; gives the sessions that were revoked, in order."""
-        while not self.frames or self.frames[-1].header.sequence < sequence:
+    async def until(self, sessions: set[str]) -> list[str]:
+        """Reads until these sessions have come; gives them in the order of their revocation."""
+        while not sessions <= {one.session_id for frame in self.frames for one in frame.revocations}:
             await self.read()
-        return [one.session_id for frame in self.frames for one in frame.revocations]
+        all_of_them = (one.session_id for frame in self.frames for one in frame.revocations)
+        return [session for session in all_of_them if session in sessions]
 
     async def __aenter__(self) -> Watch:
         return self
@@ -357,35 +359,39 @@ def point(watch: Watch) -> ResumePoint:
     return ResumePoint(topic=stream_pb2.TOPIC_REVOCATIONS, epoch=header.epoch, sequence=header.sequence)
 
 
-async def log_out(*servers: Server) -> None:
-    """Ends a session at each server, all at the same time."""
-    callers = []
+async def log_out(*servers: Server) -> set[str]:
+    """Ends a session at each server, all at the same time; gives their ids."""
+    callers, sessions = [], set()
     for server in servers:  # one after the other, because tries at the same time count as guesses
         tokens = (await sign_in(server.address, *DEMO)).tokens
         callers.append(Caller(AuthServiceStub, server.address, token=tokens.access_token))
+        claims = jwt.decode(tokens.access_token, options={"verify_signature": False})
+        sessions.add(claims["jti"].partition(".")[0])
     await asyncio.gather(*(caller.Logout(auth_pb2.LogoutRequest()) for caller in callers))
     await asyncio.gather(*(caller.channel.close() for caller in callers))
+    return sessions
 
 
 async def test_a_watch_begins_with_all_that_matters_and_goes_on_without_a_hole_whoever_revokes(
     platform: GatewayPlatform, other: Server
 ) -> None:
     token = await service_token(other, "risk-management")
-    await log_out(other)
+    before = await log_out(other)
     async with Watch(platform.services.auth.address, token) as watch, Watch(other.address, token) as second:
-        begun = (await watch.read()).header.sequence
-        await second.read()
-        assert kinds(watch) == ["SNAPSHOT"]
-        assert len(watch.frames[0].revocations) >= 1
-        await log_out(*([other, platform.services.auth] * 6))
-        both = [await one.until(begun + 12) for one in (watch, second)]
-        assert both[0][-12:] == both[1][-12:]
-        covered = [(frame.header.first_sequence, frame.header.sequence) for frame in watch.frames
-                   if frame.header.kind == stream_pb2.FRAME_KIND_UPDATE]  # fmt: skip
-        assert [first for first, _ in covered] == [begun + 1, *(last + 1 for _, last in covered[:-1])]
-        while watch.frames[-1].header.kind != stream_pb2.FRAME_KIND_HEARTBEAT:
-            await watch.read()
-        assert watch.frames[-1].header.sequence == begun + 12
+        for one in (watch, second):
+            await one.until(before)
+            assert kinds(one)[0] == "SNAPSHOT"
+        sessions = await log_out(*([other, platform.services.auth] * 6))
+        order = await watch.until(sessions)
+        assert len(order) == 12
+        assert await second.until(sessions) == order
+        for one in (watch, second):
+            begun, *covered = [(frame.header.first_sequence, frame.header.sequence) for frame in one.frames
+                               if frame.header.kind != stream_pb2.FRAME_KIND_HEARTBEAT]  # fmt: skip
+            assert [first - 1 for first, _ in covered] == [begun[1], *(last for _, last in covered[:-1])]
+            while one.frames[-1].header.kind != stream_pb2.FRAME_KIND_HEARTBEAT:
+                await one.read()
+            assert one.frames[-1].header.sequence == covered[-1][1]
 
 
 async def test_a_watch_that_resumes_after_a_restart_misses_nothing(platform: GatewayPlatform, other: Server) -> None:
@@ -393,15 +399,15 @@ async def test_a_watch_that_resumes_after_a_restart_misses_nothing(platform: Gat
     token = await service_token(other, "risk-management")
     port = int(free_address().rpartition(":")[2])
     async with auth_serving(platform.installation, grpc_port=port) as server, Watch(server.address, token) as watch:
-        begun = (await watch.read()).header.sequence
+        await watch.read()
         here = point(watch)
-    await log_out(other, other, other)
+    sessions = await log_out(other, other, other)
     async with auth_serving(platform.installation, grpc_port=port) as restarted, \
             Watch(restarted.address, token, here) as watch:  # fmt: skip
-        assert len(await watch.until(begun + 3)) == 3
+        assert len(await watch.until(sessions)) == 3
         assert set(kinds(watch)) == {"UPDATE"}
     before_all = ResumePoint(topic=stream_pb2.TOPIC_REVOCATIONS, epoch=here.epoch - 1, sequence=1)
     async with Watch(other.address, token, before_all) as watch:
         while (await watch.read()).header.kind != stream_pb2.FRAME_KIND_SNAPSHOT:
             assert kinds(watch) == ["GAP"]
-        assert watch.frames[-1].header.sequence >= begun + 3
+        assert await watch.until(sessions)
