@@ -74,7 +74,7 @@ async def test_when_everything_fails_retries_do_not_become_a_storm(auth: tuple[A
         using(auth[0], server.address) as user,
     ):
         outcomes = await asyncio.gather(*(user.read(timeout=4) for _ in range(500)), return_exceptions=True)
-        assert all(isinstance(outcome, Unavailable) for outcome in outcomes)
+        assert all(isinstance(outcome, AacError) for outcome in outcomes)
         assert 500 < down.calls <= 1.2 * 500
 
 
