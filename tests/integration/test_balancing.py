@@ -103,6 +103,7 @@ async def _all_answered(caller: Caller, calls: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 async def test_no_read_fails_while_an_instance_is_frozen_and_the_breaker_stays_closed(auth: str) -> None:
     here = PingServicer()
     async with (

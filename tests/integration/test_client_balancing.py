@@ -113,7 +113,7 @@ async def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(aut
         assert asyncio.get_running_loop().time() - began >= 0.8
 
 
-@pytest.mark.parametrize("end", ["kill", "freeze"])
+@pytest.mark.parametrize("end", [pytest.param("kill", marks=pytest.mark.slow), "freeze"])
 async def test_an_instance_that_dies_or_freezes_costs_no_call_that_may_be_repeated(
     auth: tuple[AuthDouble, str], end: str
 ) -> None:

@@ -150,6 +150,7 @@ async def test_a_registry_that_is_away_loses_no_call_and_its_return_removes_nobo
             assert seen == {frozenset({a.address, b.address})}
 
 
+@pytest.mark.slow
 async def test_who_is_gone_when_the_registry_returns_is_forgotten_after_a_while(mesh: Mesh) -> None:
     async with mesh.instance("a") as a, mesh.caller() as channels, AsyncExitStack() as b_runs:
         async with mesh.registry():
