@@ -23,7 +23,8 @@ from aac_grpc.platform.composition import Platform
 from bench.machine import ROOT
 from bench.processes import cpu_seconds, end
 
-FIRST_OFFSET = 2300
+FIRST_OFFSET = 10_950
+"""From here on all ports lie outside the range from which Linux takes ports for outgoing connections."""
 SPARE_REPLICAS = 2
 UP_WITHIN_S = 300.0
 DOWN_WITHIN_S = 120.0

@@ -85,29 +85,34 @@ async def measure_database(options: Options) -> AsyncIterator[Row]:
 async def _ours(signer: Authority) -> AsyncIterator[Side]:
     async with AsyncExitStack() as stack:
         urls = await stack.enter_async_context(backends("DATABASE_URL", "REDIS_URL"))
-        credentials = tokens(signer)
-        callers = []
+        started = []
         for name in SERVICES:
             port = free_port()
             environment = {**grpc_settings(port, signer), **PATIENT, **urls}
             arguments = ("-m", "bench.mesh.account_server", name)
             server = await stack.enter_async_context(program(*arguments, environment=environment))
-            await ready(f"127.0.0.1:{port}")
-            target = quotes(f"127.0.0.1:{port}", credentials)
-            callers.append(await stack.enter_async_context(calling(target, server.pid)))
-        yield Side(urls["DATABASE_URL"], callers)
+            started.append((quotes(f"127.0.0.1:{port}", tokens(signer)), server.pid))
+        for target, _ in started:
+            await ready(target.address)
+        yield await _side(stack, urls, started)
 
 
 @asynccontextmanager
 async def _theirs() -> AsyncIterator[Side]:
     async with AsyncExitStack() as stack:
         urls = await stack.enter_async_context(backends("DATABASE_URL", "REDIS_URL"))
-        callers = []
+        started = []
         for name in SERVICES:
             port = free_port()
             arguments = ("-m", "bench.ancestor.services", str(port))
             server = await stack.enter_async_context(program(*arguments, environment=urls))
-            await await_port(port, START_TIMEOUT_S)
             target = Target("http1", f"127.0.0.1:{port}", ACCOUNT_PATH, [f"Bearer {token(name)}"])
-            callers.append(await stack.enter_async_context(calling(target, server.pid)))
-        yield Side(urls["DATABASE_URL"], callers)
+            started.append((target, server.pid))
+        for target, _ in started:
+            await await_port(int(target.address.rpartition(":")[2]), START_TIMEOUT_S)
+        yield await _side(stack, urls, started)
+
+
+async def _side(stack: AsyncExitStack, urls: Mapping[str, str], started: Sequence[tuple[Target, int]]) -> Side:
+    callers = [await stack.enter_async_context(calling(target, pid)) for target, pid in started]
+    return Side(urls["DATABASE_URL"], callers)
