@@ -62,7 +62,10 @@ class Leases:
         self._lease = {"lease": lease_s}
 
     async def register(self, instance: Mapping[str, str], report: Report) -> None:
-        """Gives an instance a lease, or renews it; one that had its address before is gone."""
+        """Gives an instance a lease, or renews it; one that had its address before is gone.
+
+        An instance of the same name that was elsewhere before, as a pod that was started again, is where it says now.
+        """
         async with self._database.transaction() as tx:
             cursor = await tx.execute(
                 """delete from instances where service = %(service)s and address = %(address)s
@@ -74,12 +77,15 @@ class Leases:
                 """insert into instances (instance_id, service, address, admin_address, version, lease_expires_at)
                 values (%(instance_id)s, %(service)s, %(address)s, %(admin_address)s, %(version)s,
                     now() + %(lease)s * interval '1 second')
-                on conflict (instance_id) do nothing""",
+                on conflict (instance_id) do update set address = excluded.address,
+                    admin_address = excluded.admin_address, version = excluded.version, registered_at = now()
+                where instances.service = excluded.service and (instances.address, instances.admin_address,
+                    instances.version) is distinct from (excluded.address, excluded.admin_address, excluded.version)""",
                 {**instance, **self._lease},
             )
-            added = cursor.rowcount
+            placed = cursor.rowcount
             await self._renew(tx, instance["instance_id"], instance["service"], report)
-            await _count(tx, replaced + added)
+            await _count(tx, replaced + placed)
 
     async def renew(self, instance_id: str, service: str, report: Report) -> bool:
         """Renews the lease of a service's instance and notes what it says; False where it has none."""

@@ -60,7 +60,7 @@ class Membership:
             return
         self._snapshot = current = await self._leases.snapshot()
         for service, topic in self._topics.items():
-            if _ids(known, service) != _ids(current, service):
+            if _places(known, service) != _places(current, service):
                 topic.publish(current.sequence, _frames(_of(current, service)))
 
     async def follow(self) -> None:
@@ -122,8 +122,8 @@ def _of(snapshot: Snapshot, service: str) -> Sequence[Instance]:
     return [instance for instance in snapshot.instances if service in (_ALL, instance.service)]
 
 
-def _ids(snapshot: Snapshot, service: str) -> set[str]:
-    return {instance.instance_id for instance in _of(snapshot, service)}
+def _places(snapshot: Snapshot, service: str) -> set[tuple[str, str]]:
+    return {(instance.instance_id, instance.address) for instance in _of(snapshot, service)}
 
 
 def _frames(instances: Sequence[Instance]) -> list[bytes]:

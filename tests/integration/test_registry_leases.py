@@ -96,6 +96,18 @@ async def test_an_instance_that_comes_back_at_its_address_takes_its_place(server
     assert await names(caller) == ["second"]
 
 
+async def test_an_instance_that_comes_back_elsewhere_under_its_name_is_told_there(
+    server: Server, callers: Callers
+) -> None:
+    caller = member(callers, server)
+    await caller.Register(instance("md-1", address="10.0.0.1:1"))
+    watch = caller.stream("WatchInstances", WatchInstancesRequest(service="market-data"))
+    assert [one.address for one in (await watch.read()).instances] == ["10.0.0.1:1"]
+    await caller.Register(instance("md-1", address="10.0.0.2:1"))
+    assert [one.address for one in (await watch.read()).instances] == ["10.0.0.2:1"]
+    watch.cancel()
+
+
 async def test_who_watches_gets_a_snapshot_at_once_and_at_each_change(server: Server, callers: Callers) -> None:
     caller = member(callers, server)
     await caller.Register(instance("md-1"))
