@@ -3,7 +3,7 @@
 Losing the registry loses nothing: what is known stays, and a process that starts meanwhile reads it from a file. A
 registry that returns may know less than its clients, until everybody has registered again. So after each new
 connection what was known is held for a while beside what the registry names. An instance that is named and can't be
-reached does no harm: gRPC does not pick it.
+reached does no harm: gRPC does not pick it. One whose host name nobody knows is passed over until the next snapshot.
 """
 
 import asyncio
@@ -122,11 +122,17 @@ class Endpoints:
             if step.snapshot:
                 named: dict[str, set[str]] = {}
                 for instance in step.fresh:
-                    named.setdefault(instance.service, set()).add(await _numeric(instance.address))
+                    if address := await _numeric(instance.address):
+                        named.setdefault(instance.service, set()).add(address)
+                    else:
+                        _log.warning("an instance's host is not known", address=instance.address)
                 yield named
 
     def _away(self) -> None:
         self._first = True
+        if self._release is not None:
+            # It did not have the time that it is given to hear of everybody.
+            self._release.cancel()
         _log.info("the registry is away; what it last said stands", services=len(self.known))
 
 
@@ -164,8 +170,8 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-async def _numeric(address: str) -> str:
-    """The address with its host as a number, since gRPC takes lists of numbers alone; as it is where nobody knows."""
+async def _numeric(address: str) -> str | None:
+    """The address with its host as a number, since gRPC takes lists of numbers alone; None where nobody knows it."""
     host, _, port = address.rpartition(":")
     try:
         ipaddress.ip_address(host.strip("[]"))
@@ -176,7 +182,7 @@ async def _numeric(address: str) -> str:
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port)
     except OSError:
-        return address
+        return None
     hosts = [str(info[4][0]) for info in found]
     ipv4 = next((one for one in hosts if ":" not in one), None)
     return f"{ipv4}:{port}" if ipv4 else f"[{hosts[0]}]:{port}"
