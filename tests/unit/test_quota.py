@@ -1,10 +1,20 @@
-"""Budgets: token buckets in this process."""
+"""Budgets: token buckets in this process, and what a faulty client of the shared ones does to those who wait."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aac_grpc.common.quota import Budget, LocalQuotas
+from aac_grpc.common.breaker import Breaker
+from aac_grpc.common.clock import SystemClock
+from aac_grpc.common.quota import Budget, Grant, LocalQuotas
+from aac_grpc.common.quota.leased import LeasedQuotas
+from aac_grpc.common.quota.store import BucketStore, Order, Reply
+from aac_grpc.common.tasks import Tasks
+from tests.support.mesh import eventually
 from tests.unit.test_tokens import ManualClock
 
 BUDGET = Budget(rate=10, burst=20)
@@ -74,3 +84,33 @@ def test_never_is_more_allowed_than_the_burst_and_what_came_back(steps: list[tup
         if quotas.take("me", BUDGET, cost).allowed:
             allowed += cost
         assert allowed <= BUDGET.burst + BUDGET.rate * (clock.seconds - began) + 1e-3
+
+
+class BrokenOnce:
+    """A store whose client fails once as no client should, and then allows everything."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def charge(self, orders: Sequence[Order]) -> list[Reply]:
+        self.asked += 1
+        if self.asked == 1:
+            raise AttributeError("a fault in the client")
+        return [Reply(10.0, 0.0, [True] * len(order.costs), 0.0) for order in orders]
+
+
+async def test_no_charge_waits_for_ever_after_a_fault_in_the_client_of_redis() -> None:
+    store = BrokenOnce()
+    quotas = LeasedQuotas(cast(BucketStore, store), Breaker("redis"), SystemClock())
+    tasks = Tasks()
+    tasks.spawn(quotas.run, name="quotas")
+    try:
+        await eventually(lambda: quotas.shared)
+        async with asyncio.timeout(10):
+            for _ in range(2):
+                grant = quotas.take("me", BUDGET, 1)
+                assert (grant if isinstance(grant, Grant) else await grant).allowed
+                await eventually(lambda: quotas.shared)
+        assert store.asked == 2
+    finally:
+        await tasks.stop()

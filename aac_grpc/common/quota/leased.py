@@ -102,6 +102,10 @@ class LeasedQuotas:
         finally:
             self._running = False
             self._decide_waiting(self._leases.values())
+            # Nobody asks for them any more: who runs this again must.
+            self._due.clear()
+            for lease in self._leases.values():
+                lease.finish()
 
     def _begin(self, key: str, budget: Budget, now: float) -> Lease:
         if len(self._leases) >= self._max_buckets:
