@@ -17,6 +17,7 @@ from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.interceptors.auth import FORWARDER_KEY
+from aac_grpc.common.target import was_sent
 
 T = TypeVar("T")
 
@@ -28,8 +29,6 @@ TIME_SHARE = 0.95
 _DETAILS_KEY = "grpc-status-details-bin"
 _DROPPED = frozenset({"te", "content-type", "user-agent", "x-request-id"})
 _DROPPED_PREFIXES = ("grpc-", ":", "x-aac-")
-# gRPC's words for a call that never left the process.
-_NEVER_SENT = ("failed to connect", "connections to all backends failing", "name resolution", "dns resolution failed")
 
 
 class PeerLost(Exception):
@@ -228,7 +227,7 @@ def _meaning(raised: aio.AioRpcError, address: str) -> AacError | PeerLost:
     # gRPC on the peer's side, where it has too much to do or stops, ends calls as if we had cancelled them.
     if not spoke and raised.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         message = raised.details() or ""
-        return PeerLost(f"{address}: {message}", sent=not any(words in message.lower() for words in _NEVER_SENT))
+        return PeerLost(f"{address}: {message}", sent=was_sent(message))
     return from_rpc_error(raised)
 
 

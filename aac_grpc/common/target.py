@@ -10,6 +10,8 @@ from aac_grpc.client.channel import SERVICE_CONFIG, channel_options, target_of
 from aac_grpc.client.retry import RetryBudget
 from aac_grpc.common.windows import WINDOW_OPTIONS
 
+# gRPC's words for a call that never left the process.
+_NEVER_SENT = ("failed to connect", "connections to all backends failing", "name resolution", "dns resolution failed")
 _SERVING = {grpc.ChannelConnectivity.READY: True, grpc.ChannelConnectivity.TRANSIENT_FAILURE: False}
 
 
@@ -146,6 +148,11 @@ class Target:
         task = asyncio.get_running_loop().create_task(line.channel.close(), name=f"close {self.service}")
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+
+def was_sent(message: str) -> bool:
+    """Whether a call that gRPC ended with these words may have reached an instance."""
+    return not any(words in message.lower() for words in _NEVER_SENT)
 
 
 async def _first(*waits: Any) -> None:

@@ -20,7 +20,7 @@ from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
 from aac_grpc.common.interceptors.adapter import INVOCATION_METADATA
 from aac_grpc.common.streams.frames import encode, now_header
-from aac_grpc.common.target import Target
+from aac_grpc.common.target import Target, was_sent
 from aac_grpc.servicers.gateway.routes import Route
 
 Metadata = tuple[tuple[str, str | bytes], ...]
@@ -35,8 +35,6 @@ API_KEY = "x-api-key"
 # Hop by hop, gRPC's own, or ours to set. What begins with x-aac- tells who somebody is: nobody outside says that.
 _DROPPED = frozenset({"te", "content-type", "user-agent", API_KEY, REQUEST_ID_KEY})
 _DROPPED_PREFIXES = ("grpc-", ":", "x-aac-")
-# gRPC's words for a call that never left the process.
-_NEVER_SENT = ("failed to connect", "connections to all backends failing", "name resolution", "dns resolution failed")
 
 
 def passed_on(metadata: Any) -> Metadata:
@@ -177,8 +175,7 @@ class Forwarder:
         # gRPC on the service's side, where it has too much to do, ends calls as if we had cancelled them.
         if code not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             return from_rpc_error(aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailing), details=message))
-        never_sent = any(words in message.lower() for words in _NEVER_SENT)
-        if self._route.policy.idempotency == "IDEMPOTENT" and not never_sent:
+        if self._route.policy.idempotency == "IDEMPOTENT" and was_sent(message):
             return UnknownOutcome(f"{self._route.service} went away; a retry with the same client key is safe")
         return DependencyUnavailable(self._route.service)
 
