@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from aac_grpc.common.settings import ServiceSettings
 
 MIN_SECRET_LENGTH = 32
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 compared, not bound
 WEAK_PASSWORDS = frozenset({"", "aac", "postgres", "password", "secret", "changeme", "admin", "default"})
 
 
@@ -32,6 +33,10 @@ def _faults(settings: "ServiceSettings") -> list[str]:
         (not settings.revocation_watch, "AAC_REVOCATION_WATCH is off"),
         (settings.reflection is True, "AAC_REFLECTION is on"),
         (not settings.log_json, "AAC_LOG_JSON is off"),
+        (
+            settings.grpc_host.strip("[]") in _WILDCARDS and not settings.advertised_address,
+            "AAC_ADVERTISED_ADDRESS is missing where AAC_GRPC_HOST names no host",
+        ),
     ]
     return [text for broken, text in checks if broken]
 

@@ -84,6 +84,8 @@ def test_good_production_settings_are_taken(environment: pytest.MonkeyPatch) -> 
         ("AAC_SERVICE_SECRET", "a" * 64, "AAC_SERVICE_SECRET is weak"),
         ("AAC_REFLECTION", "true", "AAC_REFLECTION"),
         ("AAC_LOG_JSON", "false", "AAC_LOG_JSON"),
+        ("AAC_REVOCATION_WATCH", "false", "AAC_REVOCATION_WATCH"),
+        ("AAC_GRPC_HOST", "0.0.0.0", "AAC_ADVERTISED_ADDRESS"),
     ],
 )
 def test_production_refuses_what_is_fit_for_a_laptop_only(
