@@ -17,8 +17,8 @@ from aac_grpc.common.revocations import Revocations
 from aac_grpc.common.types import from_duration
 
 SILENCE_S = 2.0
-"""A connection on which nothing came for so long is given up; auth-service sends a heartbeat each second. Should the next
-one lead to a frozen instance again, there is still time for a third before what is known gets too old."""
+"""A connection on which nothing came for so long is given up; auth-service sends a heartbeat each second. Should the
+next one lead to a frozen instance again, there is still time for a third before what is known gets too old."""
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 
