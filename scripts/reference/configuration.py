@@ -3,6 +3,7 @@
 import importlib
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import AliasChoices, SecretStr
@@ -39,7 +40,14 @@ LAPTOP = (
     ("AAC_TARGET", "this installation's", "Gateway that the command line calls."),
     ("AAC_API_KEY", "unset", "API key that the command line signs in with."),
 )
-KINDS = {str: "text", bool: "`true` or `false`", int: "whole number", float: "number", SecretStr: "secret"}
+KINDS = {
+    str: "text",
+    Path: "path",
+    bool: "`true` or `false`",
+    int: "whole number",
+    float: "number",
+    SecretStr: "secret",
+}
 
 
 def configuration_page() -> str:
