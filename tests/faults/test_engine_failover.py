@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+import psutil
 import psycopg
 import pytest
 from aac.trading.v1 import trading_pb2 as pb
@@ -19,6 +20,7 @@ from psycopg.rows import dict_row
 from tests.faults.test_trading_crashes import check_clients, check_ledger, make_venue, merged
 from tests.faults.trading_process import Client, EngineProcess, Scene, scene
 from tests.integration.services import eventually, new_installation
+from tests.integration.trading import instrument
 
 VENUE = "crash"
 SETTINGS = {"AAC_LEASE_S": "2.0", "AAC_RISK_TIMEOUT_S": "4"}
@@ -237,6 +239,45 @@ async def test_the_writer_freezes_and_writes_nothing_more_when_it_wakes_up(
     assert not [failure for client in pair.survivors for failure in client.failures]
     with capsys.disabled():
         print(f"\nSIGSTOP of the writer: longest call at the other engine {stall(pair.survivors):.2f} s")
+
+
+async def test_a_writer_that_freezes_between_statement_and_commit_keeps_no_lock(
+    backends: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with new_installation(backends) as installation, scene(installation) as stage:
+        stage.engine.start(**SETTINGS, AAC_FAILPOINT="before_commit:30:stop")
+        await stage.engine.ready()
+        await make_venue(stage)
+        # The one that the engine gives up when another shares the venues: the latest.
+        service = stage.service()
+        await service.CreateVenue(venue_pb2.CreateVenueRequest(venue="spare", instruments=[instrument()]))
+        await service.channel.close()
+        other = stage.another_engine()
+        try:
+            other.start(**SETTINGS)
+            await other.ready()
+            pair = Pair(stage, stage.engine, other)
+            enough = asyncio.Event()
+            clients = [pair.at(other, name, seed) for seed in range(2) for name in ACCOUNTS]
+            trading = [asyncio.create_task(client.trade(enough)) for client in clients]
+            assert stage.engine.process is not None
+            frozen = psutil.Process(stage.engine.process.pid)
+
+            async def stopped() -> bool:
+                return frozen.status() == psutil.STATUS_STOPPED
+
+            await eventually(stopped, 40)
+            await more_answers(clients)
+            stage.engine.signal(signal.SIGCONT)
+            await more_answers(clients)
+            enough.set()
+            await asyncio.gather(*trading)
+            await pair.check()
+            assert not [failure for client in clients for failure in client.failures]
+            with capsys.disabled():
+                print(f"\nSIGSTOP before COMMIT: longest call at the other engine {stall(clients):.2f} s")
+        finally:
+            other.kill()
 
 
 @pytest.mark.slow

@@ -219,12 +219,12 @@ def test_rows_of_orders_are_the_users_orders_as_the_venue_has_them(seed: int) ->
     assert all(row["leaves"] == 0 for row in done)
 
 
-@pytest.mark.parametrize("text", ["", "before_commit", "after_answer:7"])
+@pytest.mark.parametrize("text", ["", "before_commit", "after_answer:7", "before_commit:3:stop"])
 def test_a_failpoint_is_a_step_and_a_count(text: str) -> None:
     Failpoint.parse(text)
 
 
-@pytest.mark.parametrize("text", ["commit", "before_commit:0", "before_commit:x", ":3"])
+@pytest.mark.parametrize("text", ["commit", "before_commit:0", "before_commit:x", ":3", "before_commit:3:wait"])
 def test_a_failpoint_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="failpoint"):
         Failpoint.parse(text)

@@ -19,8 +19,14 @@ _FENCE = """
 update leases set batch = %(batch)s, sequence = %(last)s,
     expires_at = clock_timestamp() + make_interval(secs => %(duration)s)
 where venue_id = %(venue_id)s and epoch = %(epoch)s and batch = %(batch)s - 1
-returning set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true)"""
-"""Locks, checks and renews the lease. A process that stops now must lose its locks as soon as its lease."""
+returning set_config('idle_in_transaction_session_timeout', %(idle_ms)s, true),
+    case when current_setting('transaction_timeout', true) is not null
+        then set_config('transaction_timeout', %(idle_ms)s, true) end"""
+"""Locks, checks and renews the lease. A process that stops now must lose its locks as soon as its lease.
+
+Where it stops before it has sent COMMIT, PostgreSQL waits for more of the pipeline and takes the session for a busy
+one: only the limit of the whole transaction, which there is from version 17 on, ends it then.
+"""
 
 _JOURNAL = """
 insert into journal (venue_id, batch, lease_epoch, engine_version, first_sequence, last_sequence,
