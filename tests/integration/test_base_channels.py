@@ -255,6 +255,22 @@ async def test_a_stream_to_a_target_that_is_away_says_so(mesh: Mesh) -> None:
         _ = [r async for r in mesh.stub.InternalStream(Request(), timeout=2)]
 
 
+async def test_who_writes_on_without_reading_learns_how_the_stream_ended(mesh: Mesh) -> None:
+    mesh.ping.auth.service_scopes = ("internal", "orders:read")
+    stream = mesh.stub.Bidi()
+    for _ in range(3):
+        await stream.write(Request())
+    await stream.write(Request(act="missing"))
+
+    async def write_on() -> None:
+        while True:
+            await stream.write(Request())
+            await asyncio.sleep(0.01)
+
+    with pytest.raises(NotFound):  # and not never: gRPC tells it after the three answers that nobody reads
+        await asyncio.wait_for(write_on(), 10)
+
+
 async def test_a_stream_that_is_cancelled_ends_at_the_other_side(mesh: Mesh) -> None:
     stream = mesh.stub.InternalStream(Request(act="sleep"))
     reading = asyncio.ensure_future(stream.read())

@@ -84,6 +84,7 @@ class AuthDouble(Servicer, auth_pb2_grpc.AuthServiceServicer):
         self.key_requests = 0
         self.token_requests = 0
         self.lifetime_s = 300.0
+        self.service_scopes = ("internal",)
         self.failing = False
         self.watches = 0
         self.revoked: list[auth_pb2.Revocation] = []
@@ -126,7 +127,7 @@ class AuthDouble(Servicer, auth_pb2_grpc.AuthServiceServicer):
         if request.secret != derive_service_secret(MESH_SECRET, request.service):
             raise Unauthenticated("the secret is wrong", reason="WRONG_CREDENTIALS")
         token = self.signer.token(
-            request.service, kind="service", scopes=("internal",), accounts=("*",), lifetime_s=self.lifetime_s
+            request.service, kind="service", scopes=self.service_scopes, accounts=("*",), lifetime_s=self.lifetime_s
         )
         response = auth_pb2.IssueServiceTokenResponse(access_token=token)
         response.expires_at.FromNanoseconds(int((time.time() + self.lifetime_s) * 1e9))

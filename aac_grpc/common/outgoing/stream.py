@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -47,6 +48,7 @@ class OutgoingStream:
         self._opening = asyncio.Lock()
         self._call: Any = None
         self._judged = False
+        self._reading = False
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -64,6 +66,7 @@ class OutgoingStream:
             AacError: The stream failed.
         """
         call = await self._opened()
+        self._reading = True
         try:
             message = await call.read()
         except grpc.RpcError as raised:
@@ -71,6 +74,8 @@ class OutgoingStream:
         except BaseException:
             self.cancel()
             raise
+        finally:
+            self._reading = False
         self._answered()
         return message
 
@@ -84,6 +89,8 @@ class OutgoingStream:
         try:
             await write(call, request)
         except asyncio.InvalidStateError:
+            if not self._reading:
+                await _read_out(call)
             raise self._failed(await _status_of(call)) from None
 
     async def done_writing(self) -> None:
@@ -124,6 +131,13 @@ class OutgoingStream:
             return self._method.translate(from_rpc_error(raised))
         self._judged = True
         return self._method.translate(self._method.failure(raised))
+
+
+async def _read_out(call: Any) -> None:
+    """Reads what nobody else reads any more: gRPC tells the status of a call only after the messages before it."""
+    with suppress(grpc.RpcError):
+        while await call.read() is not grpc.aio.EOF:
+            pass
 
 
 async def _status_of(call: Any) -> grpc.aio.AioRpcError:
