@@ -29,9 +29,18 @@ from aac_grpc.client._errors import (
     VersionClash,
     WrongState,
 )
-from aac_grpc.client._status import from_rpc_error, from_status, to_status, to_status_message
+from aac_grpc.client._status import (
+    DETAILS_KEY,
+    PUSHBACK_KEY,
+    from_rpc_error,
+    from_status,
+    to_status,
+    to_status_message,
+)
 
 __all__ = [
+    "DETAILS_KEY",
+    "PUSHBACK_KEY",
     "AacError",
     "AlreadyExists",
     "Canceled",

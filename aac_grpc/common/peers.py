@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
-from aac_grpc.client.errors import AacError, Unauthenticated, from_rpc_error
+from aac_grpc.client.errors import DETAILS_KEY, AacError, Unauthenticated, from_rpc_error
 from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
 from aac_grpc.common.channel import Channels
@@ -26,7 +26,6 @@ PROBE_S = 0.5
 TIME_SHARE = 0.95
 """Of the remaining time that a peer gets, so that its answer still finds its way back."""
 
-_DETAILS_KEY = "grpc-status-details-bin"
 _DROPPED = frozenset({"te", "content-type", "user-agent", "x-request-id"})
 _DROPPED_PREFIXES = ("grpc-", ":", "x-aac-")
 
@@ -223,7 +222,7 @@ def _passed_on(call: Call) -> Iterator[tuple[str, Any]]:
 
 def _meaning(raised: aio.AioRpcError, address: str) -> AacError | PeerLost:
     """What the end of a call means: the peer's own word where it spoke, else gRPC's about the connection."""
-    spoke = any(key == _DETAILS_KEY for key, _ in raised.trailing_metadata() or ())
+    spoke = any(key == DETAILS_KEY for key, _ in raised.trailing_metadata() or ())
     # gRPC on the peer's side, where it has too much to do or stops, ends calls as if we had cancelled them.
     if not spoke and raised.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         message = raised.details() or ""

@@ -16,7 +16,7 @@ import structlog
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from aac_grpc.client.errors import AacError, Overloaded, to_status_message
+from aac_grpc.client.errors import DETAILS_KEY, AacError, Overloaded, to_status_message
 from aac_grpc.common import metrics
 from aac_grpc.common.call import Call
 from aac_grpc.common.concurrency import Admission, Bounds
@@ -164,7 +164,7 @@ class Gate:
         request_id = request_id_of(dict(INVOCATION_METADATA.get()))
         self._turn = (self._turn + 1) % len(self._statuses)
         details = self._statuses[self._turn] + _request_info(request_id)
-        context.set_trailing_metadata((("x-request-id", request_id), ("grpc-status-details-bin", details)))
+        context.set_trailing_metadata((("x-request-id", request_id), (DETAILS_KEY, details)))
         # Not `abort`, which costs half as much again.
         context.set_code(grpc.StatusCode.RESOURCE_EXHAUSTED)
         context.set_details(self._error.message)

@@ -15,7 +15,15 @@ import grpc
 from aac.type.v1.stream_pb2 import FRAME_KIND_DRAINING
 from grpc import aio
 
-from aac_grpc.client.errors import AacError, DependencyUnavailable, UnknownOutcome, from_rpc_error, to_status
+from aac_grpc.client.errors import (
+    DETAILS_KEY,
+    PUSHBACK_KEY,
+    AacError,
+    DependencyUnavailable,
+    UnknownOutcome,
+    from_rpc_error,
+    to_status,
+)
 from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
 from aac_grpc.common.interceptors.adapter import INVOCATION_METADATA
@@ -27,8 +35,6 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 Credentials = Callable[[Call, Route], Metadata | Awaitable[Metadata]]
 """What to send to a service in place of what the caller sent to prove itself; at once where it can be known at once."""
 
-DETAILS_KEY = "grpc-status-details-bin"
-PUSHBACK_KEY = "grpc-retry-pushback-ms"
 REQUEST_ID_KEY = "x-request-id"
 API_KEY = "x-api-key"
 
