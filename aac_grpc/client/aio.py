@@ -61,7 +61,7 @@ class AsyncClient(TradingCalls, MarketCalls, AnalysisCalls, IdentityCalls, Platf
             on_tokens: Told each new pair of tokens, to keep it.
             tls: True for TLS with the machine's root certificates, or credentials of one's own.
             timeout: Seconds for a call, retries included.
-            retry: When calls that the contract lets be repeated are; while most calls fail, none are.
+            retry: When calls that the contract lets be repeated are; while most calls fail, few are.
             reconnect: How long streams are kept up.
 
         Raises:
