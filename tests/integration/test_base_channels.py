@@ -9,12 +9,19 @@ from typing import Any
 import grpc
 import pytest
 
-from aac_grpc.client.errors import AacError, DependencyUnavailable, NotFound, RateLimited, Unauthenticated
+from aac_grpc.client.errors import (
+    AacError,
+    DependencyUnavailable,
+    NotFound,
+    RateLimited,
+    Unauthenticated,
+    Unavailable,
+)
 from aac_grpc.common.breaker import Breakers
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.clock import SystemClock
 from tests.support.mesh import PingMesh, Signer, ping_mesh, ping_process, serving, settings
-from tests.support.ping import PingServicer, Request, WritingPingServicer, ping_pb2_grpc
+from tests.support.ping import PingServicer, Request, Response, WritingPingServicer, ping_pb2_grpc
 
 
 class Mesh:
@@ -269,6 +276,26 @@ async def test_who_writes_on_without_reading_learns_how_the_stream_ended(mesh: M
 
     with pytest.raises(NotFound):  # and not never: gRPC tells it after the three answers that nobody reads
         await asyncio.wait_for(write_on(), 10)
+
+
+async def test_who_writes_to_a_stream_that_ended_well_is_told_to_begin_anew() -> None:
+    class Brief(PingServicer):
+        async def Bidi(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+            async for _ in requests:
+                yield Response(text="and goodbye")
+                return
+
+    async with ping_mesh(Brief(), rate_limits={}, revocation_watch=False) as ping, calling(ping) as mesh:
+        ping.auth.service_scopes = ("internal", "orders:read")
+        stream = mesh.stub.Bidi()
+
+        async def write_on() -> None:
+            while True:
+                await stream.write(Request())
+                await asyncio.sleep(0.01)
+
+        with pytest.raises(Unavailable, match="ended the stream"):
+            await asyncio.wait_for(write_on(), 10)
 
 
 async def test_a_stream_that_is_cancelled_ends_at_the_other_side(mesh: Mesh) -> None:

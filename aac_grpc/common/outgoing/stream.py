@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from aac_grpc.client.errors import AacError, from_rpc_error
+from aac_grpc.client.errors import AacError, Unavailable, from_rpc_error
 from aac_grpc.client.writing import write
 from aac_grpc.common.outgoing.method import Method
 
@@ -91,7 +91,10 @@ class OutgoingStream:
         except asyncio.InvalidStateError:
             if not self._reading:
                 await _read_out(call)
-            raise self._failed(await _status_of(call)) from None
+            status = await _status_of(call)
+            if status.code() is grpc.StatusCode.OK:
+                raise Unavailable("the other side has ended the stream") from None
+            raise self._failed(status) from None
 
     async def done_writing(self) -> None:
         """Tells the other side that no more messages come."""
