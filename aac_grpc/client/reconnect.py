@@ -15,6 +15,7 @@ from aac.type.v1 import stream_pb2
 from aac.type.v1.stream_pb2 import StreamHeader
 from grpc import aio
 
+from aac_grpc.client.cancellation import is_cancelled
 from aac_grpc.client.errors import AacError, Unauthenticated, Unavailable, from_rpc_error
 from aac_grpc.client.retry import RetryPolicy, is_retryable
 
@@ -135,7 +136,7 @@ class ReconnectingStream(Generic[FrameT]):
         except aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         except asyncio.CancelledError:
-            if not self._silent:
+            if not self._silent or is_cancelled():
                 raise
             raise Unavailable(f"nothing came for {self._policy.silence_s:g} s") from None
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import grpc
 from grpc import aio
 
+from aac_grpc.client.cancellation import is_cancelled
 from aac_grpc.client.errors import DETAILS_KEY, AacError, Unauthenticated, from_rpc_error
 from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
@@ -78,7 +79,7 @@ class Peer:
         except aio.AioRpcError as raised:
             raise _meaning(raised, self.address) from raised
         except asyncio.CancelledError:
-            if _is_cancelled():
+            if is_cancelled():
                 raise
             # The call was, because the peer's time is over, or its connection is not used any more.
             raise PeerLost(f"{self.address} is not the one to ask any more", sent=True) from None
@@ -188,7 +189,7 @@ class PeerStream:
                 while not self._stopped and (message := await rpc.read()) is not aio.EOF:
                     yield message
             except asyncio.CancelledError:
-                if not self._stopped or _is_cancelled():
+                if not self._stopped or is_cancelled():
                     raise
 
 
@@ -204,12 +205,6 @@ async def is_gone(address: str) -> bool:
         return False
     writer.close()
     return False
-
-
-def _is_cancelled() -> bool:
-    """Whether this task was told to end, rather than the call that it waits for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _passed_on(call: Call) -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,7 @@ import grpc
 from aac.type.v1.stream_pb2 import FRAME_KIND_DRAINING
 from grpc import aio
 
+from aac_grpc.client.cancellation import is_cancelled
 from aac_grpc.client.errors import (
     DETAILS_KEY,
     PUSHBACK_KEY,
@@ -210,8 +211,7 @@ class _Goodbye:
         except aio.AioRpcError:
             return aio.EOF
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self.said or (task is not None and task.cancelling()):
+            if not self.said or is_cancelled():
                 raise
             return aio.EOF
         return aio.EOF if self.said else message
