@@ -23,8 +23,8 @@ from aac_grpc.platform.composition import Platform
 from bench.machine import ROOT
 from bench.processes import cpu_seconds, end
 
-FIRST_OFFSET = 10_950
-"""From here on all ports lie outside the range from which Linux takes ports for outgoing connections."""
+FIRST_OFFSET, LAST_OFFSET = 10_950, min(13_600, MAX_OFFSET)
+"""Between them all ports lie outside the range from which Linux takes ports for outgoing connections."""
 SPARE_REPLICAS = 2
 UP_WITHIN_S = 300.0
 DOWN_WITHIN_S = 120.0
@@ -137,7 +137,7 @@ def folder_for_all() -> Iterator[Path]:
 
 def free_offset() -> int:
     """An offset at which every port of the platform is free, those of further instances too."""
-    spread = MAX_OFFSET - FIRST_OFFSET
+    spread = LAST_OFFSET - FIRST_OFFSET
     candidates = (FIRST_OFFSET + (os.getpid() * 17 + step * 41) % spread for step in range(spread))
     ports = [port + REPLICA_STEP * more for port in DEFAULT_PORTS.values() for more in range(SPARE_REPLICAS + 1)]
     return next(offset for offset in candidates if all(is_free(port + offset) for port in ports))
