@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from decimal import Decimal
 from typing import Any
 
 import psycopg
@@ -212,7 +213,7 @@ async def test_another_up_may_have_another_number_of_instances() -> None:
         expected = {**dict.fromkeys(SERVICES, 1), "market-data": 3}
         await eventually(lambda: counts(installation), expected)
         async with installation.client(trader.username, trader.password) as client:
-            assert str((await client.account(venue="main")).cash.amount) == "12.50"
+            assert (await client.account(venue="main")).cash.amount == Decimal("12.50")
         alone = await installation.aac("restart", "analytics", timeout_s=300)
         assert alone.code == 0
         assert "it was away meanwhile" in alone.output
