@@ -40,10 +40,9 @@ class Fault:
         """Wanted: seconds from when the part is back until every kind of call and stream goes on."""
         return _RECOVERY_S.get(self.part, 5.0)
 
-    @property
-    def replicated(self) -> bool:
-        """Another instance serves meanwhile: no idempotent call may fail."""
-        return self.part in SERVICES
+    def may_fail_calls(self, replicas: int) -> bool:
+        """Nobody serves in the part's place meanwhile; else no idempotent call may fail."""
+        return replicas < 2 or self.part not in SERVICES
 
     async def happen(self, platform: DrillPlatform) -> float:
         """Breaks the part and mends it; returns when it was back, of `time.monotonic`."""

@@ -36,10 +36,12 @@ class DrillPlatform:
 
     Attributes:
         venue: An isolated venue with the instrument `SYMBOL`.
+        replicas: Instances of each service.
     """
 
     def __init__(self, installation: Installation, replicas: int) -> None:
         self.venue = f"drill-{secrets.token_hex(4)}"
+        self.replicas = replicas
         self._installation = installation
         self._platform: Platform = replace(installation.platform, replicas=parse_replicas([str(replicas)]))
 

@@ -36,4 +36,4 @@ async def run(platform: DrillPlatform, fault: Fault, *, seed: str) -> Outcome:
             back = await fault.happen(platform)
             await asyncio.sleep(max(SETTLE_S, fault.recovery_s))
             ended = time.monotonic()
-        return await judge(fault, load, followers, began, back, ended)
+        return await judge(fault, load, followers, began, back, ended, platform.replicas)

@@ -69,6 +69,11 @@ class MethodPolicy:
         return self.client_streaming or self.server_streaming
 
     @property
+    def fails_closed(self) -> bool:
+        """Refused while it is not known what was revoked lately; what reduces risk, such as a cancel, is not."""
+        return self.audit and self.priority != "CRITICAL"
+
+    @property
     def infrastructure(self) -> bool:
         """Not of our contract, but served by every process: health, reflection."""
         return not self.service.startswith("aac.")

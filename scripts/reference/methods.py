@@ -25,7 +25,8 @@ Written by `scripts/docs` from the policy options in `proto/`; what is said here
   than can be served, LOW is refused before NORMAL, NORMAL before HIGH, and CRITICAL never.
 - **Retry**: whether repeating a call is safe: a *read* changes nothing, *same key* gives the first result again.
 - **Audit**: every call is logged, not a sample; what it changed is in an audit log or, of orders, in the journal. It is
-  refused (UNAVAILABLE, STALE_REVOCATIONS) while the service does not know what was revoked in the last five seconds.
+  refused (UNAVAILABLE, STALE_REVOCATIONS) while the service does not know what was revoked in the last five
+  seconds, unless its priority is CRITICAL: a cancel waits for nobody.
 
 Methods in *italics* are for services of the mesh; the gateway does not forward them.
 """

@@ -77,6 +77,13 @@ def test_a_policy_that_is_missing_or_wrong_is_refused(policy: dict[str, Any] | N
         read_policy(method_with(policy))
 
 
+def test_a_cancel_does_not_wait_for_word_of_revocations() -> None:
+    assert policy_of("/aac.trading.v1.TradingService/PlaceOrder").fails_closed
+    cancel = policy_of("/aac.trading.v1.TradingService/CancelOrder")
+    assert cancel.audit
+    assert not cancel.fails_closed
+
+
 def test_health_needs_no_policy_of_ours() -> None:
     import grpc_health.v1.health_pb2  # noqa: F401 registers the service
 

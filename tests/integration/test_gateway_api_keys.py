@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from datetime import UTC, datetime
 
 import pytest
@@ -44,9 +45,9 @@ class World:
         return self.seconds
 
     async def token(self, key: str = "key", *, stream: bool = False) -> str:
-        return await self.exchange.token(key, for_stream=stream)
+        return await self.exchange.token(key, "127.0.0.1", for_stream=stream)
 
-    async def _ask(self, key: str) -> tuple[str, float, Principal]:
+    async def _ask(self, key: str, address: str) -> tuple[str, float, Principal]:
         self.asked.append(key)
         await asyncio.sleep(0)
         if self.away:
@@ -148,3 +149,21 @@ async def test_a_key_that_is_revoked_while_it_is_exchanged_is_refused(world: Wor
         await exchange
     assert refusal.value.reason == "REVOKED_TOKEN"
     assert await world.token() == "token-2"
+
+
+CALLERS: contextvars.ContextVar[str] = contextvars.ContextVar("caller")
+
+
+async def test_the_exchange_is_not_within_what_its_first_caller_has(world: World) -> None:
+    """Its deadline, for one: others wait for the same exchange."""
+    seen: list[str] = []
+    ask = world._ask
+
+    async def look(key: str, address: str) -> tuple[str, float, Principal]:
+        seen.append(CALLERS.get("nobody"))
+        return await ask(key, address)
+
+    world.exchange = ApiKeyExchange(look, world.revocations, world, size=3, ttl_s=60, refusal_ttl_s=5)
+    CALLERS.set("the first one")
+    await world.token()
+    assert seen == ["nobody"]

@@ -73,7 +73,7 @@ class Authenticated(Interceptor):
     """Verifies the credential of one method's calls. What is audited is refused while nobody knows what was revoked."""
 
     def __init__(self, policy: MethodPolicy, trust: Trust) -> None:
-        self._audit = policy.audit
+        self._fails_closed = policy.fails_closed
         self._trust = trust
         self._known = trust.verifier.known
         self._revocations = trust.revocations
@@ -83,7 +83,7 @@ class Authenticated(Interceptor):
         token = call.metadata.get("authorization")
         if token is None or FORWARDER_KEY in call.metadata or (principal := self._known(token)) is None:
             return self._authenticate(call, token)
-        if self._audit and not self._revocations.fresh:
+        if self._fails_closed and not self._revocations.fresh:
             return self._admit_when_fresh(call, principal)
         self._admit(call, principal)
         return None
@@ -104,7 +104,7 @@ class Authenticated(Interceptor):
 
     async def _admit_when_fresh(self, call: Call, principal: Principal) -> None:
         # Bootstrap secrets have no token that could be revoked.
-        if self._audit and principal.token_id and not self._revocations.fresh:
+        if self._fails_closed and principal.token_id and not self._revocations.fresh:
             await self._revocations.require()
             if self._revocations.cover(principal):
                 raise revoked()
@@ -139,7 +139,7 @@ class AuthenticatedRequests(AuthenticatedStream):
     def on_request(self, call: Call, message: Any) -> None:
         """Checks that the right still stands."""
         call.check()
-        if self._audit and call.principal.token_id and not self._revocations.fresh:
+        if self._fails_closed and call.principal.token_id and not self._revocations.fresh:
             raise StaleRevocations(self._revocations.staleness_s)
 
 

@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 from aac.auth.v1.auth_pb2 import ExchangeApiKeyRequest
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 
-from aac_grpc.common.call import Principal, current_call
+from aac_grpc.common.call import Principal
 from aac_grpc.common.channel import REGISTRY
 from aac_grpc.common.contract import platform_contract
 from aac_grpc.common.events import EventTail
@@ -71,9 +71,9 @@ def api_key_exchange(resources: Resources) -> ApiKeyExchange:
         assert isinstance(settings, GatewaySettings)
         auth = resources.channels.stub(AuthServiceStub, "auth-service")
 
-        async def ask(api_key: str) -> tuple[str, float, Principal]:
+        async def ask(api_key: str, address: str) -> tuple[str, float, Principal]:
             # The budget of wrong keys is the caller's, not the gateway's.
-            caller = await on_behalf_of(current_call(), resources.channels.tokens.get)
+            caller = await on_behalf_of(address, resources.channels.tokens.get)
             response = await auth.ExchangeApiKey(ExchangeApiKeyRequest(api_key=api_key), metadata=caller)
             token = response.access_token
             return token, response.expires_at.ToNanoseconds() / 1e9, principal_of(unverified_claims(token))

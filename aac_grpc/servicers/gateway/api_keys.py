@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -50,7 +51,7 @@ class ApiKeyExchange:
 
     def __init__(
         self,
-        exchange: Callable[[str], Awaitable[tuple[str, float, Principal]]],
+        exchange: Callable[[str, str], Awaitable[tuple[str, float, Principal]]],
         revocations: Revocations,
         clock: Clock,
         *,
@@ -61,8 +62,8 @@ class ApiKeyExchange:
         """Begins with nothing remembered.
 
         Args:
-            exchange: Asks auth-service: API key to access token, its end (seconds since the Unix epoch), and who it
-                speaks for.
+            exchange: Asks auth-service: API key and caller's address to access token, its end (seconds since the Unix
+                epoch), and who it speaks for.
             revocations: Which tokens hold no more: their keys are exchanged again at once.
             clock: Wall time.
             size: Most keys remembered; the one used longest ago is forgotten first.
@@ -79,11 +80,12 @@ class ApiKeyExchange:
         self._known: OrderedDict[bytes, ExchangedToken | _Refusal] = OrderedDict()
         self._running: dict[bytes, asyncio.Task[ExchangedToken]] = {}
 
-    async def token(self, api_key: str, *, for_stream: bool) -> str:
+    async def token(self, api_key: str, address: str, *, for_stream: bool) -> str:
         """An access token for a key.
 
         Args:
             api_key: As the caller sent it.
+            address: The caller's, whose budget of wrong keys is charged.
             for_stream: Wanted for a stream, which ends with its token: a young one is got.
 
         Raises:
@@ -100,7 +102,7 @@ class ApiKeyExchange:
             ):
                 self._known.move_to_end(digest)
                 return found.token
-        return (await asyncio.shield(self._exchange_once(digest, api_key))).token
+        return (await asyncio.shield(self._exchange_once(digest, api_key, address))).token
 
     async def close(self) -> None:
         """Ends exchanges that are under way."""
@@ -109,18 +111,20 @@ class ApiKeyExchange:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    def _exchange_once(self, digest: bytes, api_key: str) -> asyncio.Task[ExchangedToken]:
+    def _exchange_once(self, digest: bytes, api_key: str, address: str) -> asyncio.Task[ExchangedToken]:
         task = self._running.get(digest)
         if task is None:
-            task = asyncio.create_task(self._ask(digest, api_key), name="api-key exchange")
+            # For all who will wait: not within the deadline of the first one.
+            asking = self._ask(digest, api_key, address)
+            task = asyncio.create_task(asking, name="api-key exchange", context=contextvars.Context())
             self._running[digest] = task
             task.add_done_callback(lambda done: self._ended(digest, done))
         return task
 
-    async def _ask(self, digest: bytes, api_key: str) -> ExchangedToken:
+    async def _ask(self, digest: bytes, api_key: str, address: str) -> ExchangedToken:
         asked_at = self._clock.time()
         try:
-            token, expires_at, principal = await self._exchange(api_key)
+            token, expires_at, principal = await self._exchange(api_key, address)
         except Unauthenticated as error:
             self._remember(digest, _Refusal(error, self._clock.time() + self._refusal_ttl_s))
             raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from aac_grpc.common.call import Call, Principal
+from aac_grpc.common.call import Call, Principal, current_call
 from aac_grpc.common.interceptors.auth import CLIENT_ADDRESS_KEY, FORWARDER_KEY, host_of
 from aac_grpc.common.tokens import TokenVerifier
 from aac_grpc.servicers.gateway.api_keys import ApiKeyExchange
@@ -35,19 +35,19 @@ class Callers:
             AacError: When awaited: the API key was refused, or can't be exchanged now.
         """
         if not route.policy.authenticated:
-            return on_behalf_of(call, self._own_token)
+            return on_behalf_of(host_of(call.context.peer()), self._own_token)
         api_key = call.metadata.get(API_KEY)
         if "authorization" in call.metadata or not isinstance(api_key, str):
             return ()
-        return self._of_key(api_key, for_stream=route.policy.streaming)
+        # The address at once: gRPC frees a call whose caller goes.
+        return self._of_key(api_key, host_of(call.context.peer()), for_stream=route.policy.streaming)
 
-    async def _of_key(self, api_key: str, *, for_stream: bool) -> Metadata:
-        return (("authorization", f"Bearer {await self._exchange.token(api_key, for_stream=for_stream)}"),)
+    async def _of_key(self, api_key: str, address: str, *, for_stream: bool) -> Metadata:
+        return (("authorization", f"Bearer {await self._exchange.token(api_key, address, for_stream=for_stream)}"),)
 
 
-async def on_behalf_of(call: Call, own_token: Callable[[], Awaitable[str]]) -> tuple[tuple[str, str], ...]:
+async def on_behalf_of(address: str, own_token: Callable[[], Awaitable[str]]) -> tuple[tuple[str, str], ...]:
     """Says whose address a call without credential comes from, and proves that the gateway says so."""
-    address = host_of(call.context.peer())  # at once: gRPC frees a call whose caller goes
     return ((FORWARDER_KEY, await own_token()), (CLIENT_ADDRESS_KEY, address))
 
 
@@ -63,5 +63,6 @@ class ApiKeyScheme:
         api_key = metadata.get(API_KEY)
         if "authorization" in metadata or not isinstance(api_key, str):
             return None
-        token = await self._exchange.token(api_key, for_stream=True)
+        address = host_of(current_call().context.peer())
+        token = await self._exchange.token(api_key, address, for_stream=True)
         return await self._verifier.verify(f"Bearer {token}")

@@ -183,7 +183,7 @@ class MethodPolicy(_message.Message):
     """What is shed first."""
     audit: _builtins.bool
     """Every call is logged, not a sample, and is refused (UNAVAILABLE, STALE_REVOCATIONS) while the service does not know
-    what was revoked in the last seconds.
+    what was revoked in the last seconds; but not where the priority is critical: what reduces risk waits for nobody.
     """
     exposure: Global___Exposure.ValueType
     """Who can reach the method."""
