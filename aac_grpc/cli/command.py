@@ -10,7 +10,7 @@ from typing import Annotated, Any, Concatenate, ParamSpec
 import typer
 
 from aac_grpc.cli import output
-from aac_grpc.cli.session import connect, find_target
+from aac_grpc.cli.session import connect, find_target, require_running
 from aac_grpc.client.aio import AsyncClient
 
 P = ParamSpec("P")
@@ -118,5 +118,6 @@ async def _run(
     work: Callable[..., Coroutine[Any, Any, None]], shared: dict[str, Any], preferred: str, given: dict[str, Any]
 ) -> None:
     target = find_target(shared["target"])
+    require_running(target)
     async with connect(target, shared["api_key"], shared["user"], preferred) as client:
         await work(Session(client, target, json=shared["json"]), **given)

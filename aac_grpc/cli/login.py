@@ -10,7 +10,7 @@ import typer
 
 from aac_grpc.cli.command import JsonOption, Session, TargetOption, session_command
 from aac_grpc.cli.output import console, print_json
-from aac_grpc.cli.session import SessionStore, find_target
+from aac_grpc.cli.session import SessionStore, find_target, require_running
 from aac_grpc.client.aio import AsyncClient
 from aac_grpc.client.models import User
 
@@ -31,12 +31,13 @@ def login(
     json: JsonOption = False,
 ) -> None:
     """Sign in, and keep the session in a file that only you can read. Later commands act as this user."""
+    where = find_target(target)
+    require_running(where)
     name = username or typer.prompt("User name", err=True)
     if password_stdin:
         password = sys.stdin.readline().rstrip("\n")
     else:
         password = typer.prompt("Password", hide_input=True, err=True)
-    where = find_target(target)
     user = asyncio.run(_login(where, name, password))
     if json:
         print_json(user)

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 import typer
 
 from aac_grpc.cli.command import Session, session_command
-from aac_grpc.cli.output import Column, clock
+from aac_grpc.cli.output import Column, clock, console
 from aac_grpc.client.errors import Unavailable
-from aac_grpc.client.models import Instance, InstanceState, Service
+from aac_grpc.client.models import Breaker, Instance, InstanceState, Service
 
 _COLOURS = {InstanceState.SERVING: "green", InstanceState.NOT_SERVING: "yellow", InstanceState.UNREACHABLE: "red"}
 
@@ -38,6 +38,9 @@ async def mesh(session: Session) -> None:
         session.show(services, print)
     else:
         session.show_rows(rows(services), columns(datetime.now(UTC)), empty="No services")
+        if troubled := breakers(services):
+            console.print("\n[bold]Circuit breakers not closed[/bold]")
+            session.show_rows(troubled, BREAKER_COLUMNS, empty="")
 
 
 Row = tuple[str, Instance | None]
@@ -55,10 +58,22 @@ def columns(now: datetime) -> list[Column]:
         ("address", lambda row: row[1].address if row[1] else "[red]no instance[/red]"),
         ("state", lambda row: _state(row[1]) if row[1] else ""),
         ("version", lambda row: row[1].version if row[1] else ""),
-        ("since", lambda row: clock(row[1].registered_at).partition(".")[0] if row[1] else ""),
+        ("since", lambda row: _since(row[1].registered_at) if row[1] else ""),
         ("lease age", lambda row: _age(now, row[1].renewed_at) if row[1] else ""),
-        ("breakers", lambda row: _breakers(row[1]) if row[1] else ""),
     ]
+
+
+def breakers(services: Sequence[Service]) -> list[tuple[Instance, Breaker]]:
+    """Every circuit breaker that is not closed, with the instance that has it."""
+    return [(instance, one) for service in services for instance in service.instances for one in instance.breakers]
+
+
+BREAKER_COLUMNS: list[Column] = [
+    ("address", lambda row: row[0].address),
+    ("calls to", lambda row: row[1].target),
+    ("state", lambda row: f"[yellow]{row[1].state.value.replace('_', '-')}[/yellow]"),
+    ("since", lambda row: _since(row[1].since)),
+]
 
 
 def _state(instance: Instance) -> str:
@@ -71,8 +86,7 @@ def _age(now: datetime, renewed_at: datetime) -> str:
     return f"{max(0.0, (now - renewed_at).total_seconds()):.1f} s"
 
 
-def _breakers(instance: Instance) -> str:
-    return ", ".join(
-        f"[yellow]{one.target} {one.state.value.replace('_', '-')}[/yellow] since {clock(one.since).partition('.')[0]}"
-        for one in instance.breakers
-    )
+def _since(moment: datetime) -> str:
+    """The time of today, else day and time without the year: the table fits 80 columns."""
+    shown = clock(moment).partition(".")[0]
+    return shown if len(shown) == len("11:22:33") else shown[len("2026-") : -len(":33")]

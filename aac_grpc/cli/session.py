@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,6 +118,35 @@ def find_target(given: str) -> str:
         return given
     installation = Installation.find()
     return installation.gateway if installation is not None else DEFAULT_TARGET
+
+
+class NotRunning(Exception):
+    """The local installation does not run."""
+
+
+def require_running(target: str) -> None:
+    """Says at once that the local installation does not run, where calls would try for their whole time.
+
+    Raises:
+        NotRunning: The target is the local installation's, no supervisor holds it and nobody listens there.
+    """
+    installation = Installation.find()
+    if installation is None or installation.gateway != target:
+        return
+    from aac_grpc.backends.state import StateDirectory
+
+    state = StateDirectory.default()
+    if state.holder() is None and not any(_listens(address) for address in target.split(",")):
+        raise NotRunning(f"nothing runs on {state.path}; start it with `aac up`")
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 class NotSignedIn(Exception):

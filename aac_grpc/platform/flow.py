@@ -36,6 +36,7 @@ def choose_flow(day: Path | None, speed: float) -> Flow:
     pace = f"{speed:g} times as fast as recorded" if speed else "as fast as it can"
     given = day if day is not None else _shared_day()
     if given is None:
+        pace = f"{speed:g} times as fast as its clock" if speed else pace
         return Flow(f"seeded simulator (there is no recorded day beside this checkout), {pace}", speed, None)
     from aac_grpc.feeds.lobster import find_recordings
 

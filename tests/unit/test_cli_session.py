@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from aac_grpc.cli import session
-from aac_grpc.cli.session import Installation, NotSignedIn, SessionStore, connect, find_target
+from aac_grpc.cli.session import (
+    Installation,
+    NotRunning,
+    NotSignedIn,
+    SessionStore,
+    connect,
+    find_target,
+    require_running,
+)
 from aac_grpc.client.credentials import ApiKeyCredentials, Credentials, SessionCredentials
 from aac_grpc.client.models import Tokens
 
@@ -120,3 +129,15 @@ def test_an_installation_is_read_from_its_file(tmp_path: Path) -> None:
     assert Installation.read(path) is None
     path.write_text(json.dumps({"gateway": TARGET, "users": {"demo": "x"}}))
     assert Installation.read(path) == Installation(TARGET, {"demo": "x"})
+
+
+def test_that_the_installation_does_not_run_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AAC_STATE_DIR", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        gateway = f"127.0.0.1:{server.getsockname()[1]}"
+        document = {"gateway": gateway, "gateways": [gateway], "users": {}}
+        (tmp_path / "credentials.json").write_text(json.dumps(document))
+        require_running(gateway)
+    require_running("elsewhere.invalid:1")
+    with pytest.raises(NotRunning, match="start it with `aac up`"):
+        require_running(gateway)
