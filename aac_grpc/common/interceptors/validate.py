@@ -1,4 +1,4 @@
-"""Field rules of the contract (protovalidate), all violations at once."""
+"""Field rules of the contract (protovalidate), all violations of a request of usual size at once."""
 
 import re
 from typing import Any
@@ -18,6 +18,8 @@ MAX_REMEMBERED = 1024
 """Good requests that are remembered for a method."""
 MAX_REMEMBERED_BYTES = 256
 """Larger ones are not remembered."""
+MAX_EXPLAINED_BYTES = 2048
+"""Of a larger message one violation is told: each costs 20 us while nobody else is served, and two bytes make one."""
 
 _validator = protovalidate.Validator()
 
@@ -60,9 +62,10 @@ def check_fields(message: Message) -> None:
     """Checks a message against the rules beside its fields, as is done for each request. For items that handlers check.
 
     Raises:
-        InvalidFields: Lists everything that is wrong; paths begin at the message.
+        InvalidFields: Lists all that is wrong; of a message above `MAX_EXPLAINED_BYTES` one thing. Paths begin at the
+            message.
     """
-    if violations := _validator.collect_violations(message):
+    if violations := _validator.collect_violations(message, fail_fast=message.ByteSize() > MAX_EXPLAINED_BYTES):
         raise InvalidFields(map(field_violation, violations))
 
 
