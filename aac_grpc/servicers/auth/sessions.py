@@ -113,7 +113,7 @@ class Sessions:
         user = await self._directory.user_named(username)
         matches = await self._passwords.matches(password, user.password_hash if user else None)
         if user is None or not matches or user.disabled:
-            raise Unauthenticated("user name and password do not match", reason="WRONG_CREDENTIALS")
+            raise _wrong_credentials()
         await self._lockout.clear(username)
         if self._passwords.is_outdated(user.password_hash):
             await self._directory.set_password(user.user_id, await self._passwords.hash(password))
@@ -191,10 +191,14 @@ class Sessions:
             min(now + self._lifetimes.refresh_token, ends_at),
         )
         async with self._database.transaction() as tx:
-            await tx.execute(
-                "insert into sessions (family_id, user_id, created_at, ends_at) values (%s, %s, %s, %s)",
-                (first.family_id, user.user_id, now, ends_at),
+            # A user who is disabled at this moment has no session left behind.
+            opened = await tx.execute(
+                """insert into sessions (family_id, user_id, created_at, ends_at)
+                select %s, user_id, %s, %s from users where user_id = %s and not disabled for share""",
+                (first.family_id, now, ends_at, user.user_id),
             )
+            if not opened.rowcount:
+                raise _wrong_credentials()
             await _store(tx, first)
         return first
 
@@ -263,3 +267,7 @@ def _fault(row: Mapping[str, Any] | None, now: datetime) -> Unauthenticated | No
     if row["expires_at"] <= now:
         return Unauthenticated("the refresh token has expired; sign in again", reason="EXPIRED_TOKEN")
     return None
+
+
+def _wrong_credentials() -> Unauthenticated:
+    return Unauthenticated("user name and password do not match", reason="WRONG_CREDENTIALS")
