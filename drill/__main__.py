@@ -56,7 +56,7 @@ def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Drills and prints; 1 where something was not as it is wanted."""
+    """Drills and prints; 1 where something was not as it is wanted, 2 where the platform did not start or ended."""
     parser = argparse.ArgumentParser(
         prog="scripts/drill", description="Breaks a platform of its own under load, and tells what clients noticed."
     )
@@ -75,7 +75,13 @@ def main(arguments: Sequence[str]) -> int:
     async def drills() -> list[Outcome]:
         return [outcome async for outcome in drill(faults, given.replicas, given.seed, progress)]
 
-    outcomes = asyncio.run(drills())
+    try:
+        outcomes = asyncio.run(drills())
+    except RuntimeError as error:
+        progress.print(f"the drill ended: {error}", style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
     if given.json:
         print(json.dumps([outcome.to_dict() for outcome in outcomes], indent=2, ensure_ascii=False))
     else:
