@@ -33,15 +33,16 @@ SERVICES = (
 UP_WITHIN_S = 240.0
 DOWN_WITHIN_S = 120.0
 
-# Above the offsets that tests/conftest.py gives to the backends of a test run.
-_FIRST_OFFSET = 5100
+# Above the offsets that tests/conftest.py gives to the backends of a test run, and such that all ports lie outside the
+# range from which Linux takes ports for outgoing connections.
+_FIRST_OFFSET, _LAST_OFFSET = 10_950, min(13_600, MAX_OFFSET)
 _given: set[int] = set()
 
 
 def free_offset() -> int:
     """An offset at which every port of the platform is free, with two instances of each service, and which this test
     run has not given out before."""
-    spread = MAX_OFFSET - _FIRST_OFFSET
+    spread = _LAST_OFFSET - _FIRST_OFFSET
     ports = [port + further for port in DEFAULT_PORTS.values() for further in (0, REPLICA_STEP)]
     for step in range(spread):
         offset = _FIRST_OFFSET + (os.getpid() * 13 + step * 37) % spread
