@@ -44,7 +44,7 @@ async def test_clients_notice_every_other_fault_by_latency_at_most(
 
 
 async def check(platform: DrillPlatform, pytestconfig: pytest.Config, fault: Fault) -> None:
-    outcome = await run(platform, fault, seed=str(fault))
+    outcome = await run(platform, fault, seed=str(fault).replace(" ", "-"))
     tell(
         pytestconfig,
         f"{fault}: {outcome.calls} calls, {outcome.failed} failed, "
