@@ -157,7 +157,7 @@ async def test_postgres_keeps_what_it_acknowledged_and_takes_many_connections(ba
     assert settings == {
         "fsync": "on",
         "synchronous_commit": "on",
-        "max_connections": "200",
+        "max_connections": "300",
         "server_encoding": "UTF8",
         "TimeZone": "UTC",
     }
