@@ -145,13 +145,14 @@ async def next_of_row(follower: Follower) -> journal_pb2.VenueEvent:
             return event
 
 
+@pytest.mark.timeout(400)
 async def test_the_script_as_flow_hits_every_maker_in_order_and_shows_every_book(shared: Path, engine: Stack) -> None:
     script = read(shared / "data/lobster/GOOG10_20k.csv.gz")
     books = recorded_books(shared / "data/lobster")
     service = engine.service()
     await service.CreateVenue(venue_pb2.CreateVenueRequest(venue=VENUE))
     rows = {id(command): row for command, row in feed_rows(script)}
-    feed = service._stub.Feed(metadata=service._metadata, timeout=100)
+    feed = service._stub.Feed(metadata=service._metadata, timeout=300)
 
     async def send() -> None:
         opening = venue_pb2.FeedOpen(venue=VENUE, run_id="run", account_id="flow", instrument=instrument())
