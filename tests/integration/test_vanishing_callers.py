@@ -123,6 +123,7 @@ async def test_calls_whose_caller_is_gone_are_cancellations_and_nothing_is_logge
 ) -> None:
     caplog.set_level(logging.WARNING)
     servicer: Any = mesh.servicer
+    assert await mesh.call("Unary")  # the token's key is known from now on
     before = handled()
     program = [sys.executable, "-m", "tests.support.vanishing_caller", address, mesh.signer.token()]
     with capture_logs() as lines:
