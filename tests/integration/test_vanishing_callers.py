@@ -143,7 +143,8 @@ async def test_calls_whose_caller_is_gone_are_cancellations_and_nothing_is_logge
         await asyncio.sleep(0)
     codes = {name: dict(after - before[name]) for name, after in handled().items()}
     for name, of_arity in codes.items():
-        assert of_arity.keys() == {"OK", "NOT_FOUND", "CANCELLED"}, name
+        # How many are answered before the caller goes depends on the machine: maybe none.
+        assert of_arity.keys() <= {"OK", "NOT_FOUND", "CANCELLED"}, (name, of_arity)
         assert of_arity["CANCELLED"] >= 80, name
     assert [record.getMessage() for record in caplog.records] == []
     assert [line for line in lines if line["log_level"] not in ("debug", "info")] == []
