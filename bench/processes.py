@@ -112,3 +112,17 @@ async def end(process: asyncio.subprocess.Process, within: float, told: signal.S
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+async def outputs(process: asyncio.subprocess.Process, within: float) -> tuple[str, str]:
+    """What a program writes to its two pipes; it is ended where it takes longer, or where nobody waits any more.
+
+    Raises:
+        TimeoutError: It did not end within so many seconds.
+    """
+    try:
+        async with asyncio.timeout(within):
+            written, said = await process.communicate()
+    finally:
+        await end(process, STOP_TIMEOUT_S)
+    return (written or b"").decode(), (said or b"").decode()

@@ -7,7 +7,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from drill.faults import Fault
@@ -73,7 +73,7 @@ async def judge(
         recovered_s=round(max(first_after(times, back, ended) for times in series), 2),
         errors=tuple(sorted({f"{call.name}: {call.error}" for call in failed}))[:3],
     )
-    return Outcome(**{**asdict(outcome), "unmet": unmet(fault, outcome, replicas)})
+    return replace(outcome, unmet=unmet(fault, outcome, replicas))
 
 
 def unmet(fault: Fault, outcome: Outcome, replicas: int) -> tuple[str, ...]:

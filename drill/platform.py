@@ -23,6 +23,7 @@ from aac_grpc.platform.composition import ADMIN, GATEWAY, TRADING, Platform
 from aac_grpc.platform.replicas import parse_replicas
 from bench.installation import Installation, new_installation
 from bench.machine import ROOT
+from bench.processes import outputs
 from drill.load import Trader
 
 SYMBOL = "DRILL"
@@ -128,15 +129,9 @@ class DrillPlatform:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        try:
-            async with asyncio.timeout(RESTART_WITHIN_S):
-                output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        output, _ = await outputs(process, RESTART_WITHIN_S)
         if process.returncode:
-            raise RuntimeError(f"aac {' '.join(arguments)} failed: {output.decode()[-500:]}")
+            raise RuntimeError(f"aac {' '.join(arguments)} failed: {output[-500:]}")
 
 
 @asynccontextmanager

@@ -15,7 +15,6 @@ class Followed:
     """One numbered stream.
 
     Attributes:
-        name: For people.
         begun: The sequence that it began after; None before it began.
         last: The last sequence that was seen, or told to be lost.
         seen: All that were seen.
@@ -23,8 +22,7 @@ class Followed:
         times: When updates came, of `time.monotonic`.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self) -> None:
         self.begun: int | None = None
         self.last = 0
         self.seen: set[int] = set()
@@ -63,8 +61,8 @@ class Follower:
 
     def __init__(self, client: AsyncClient, account: str, venue: str, symbol: str) -> None:
         self._client, self._account, self._venue, self._symbol = client, account, venue, symbol
-        self.orders = Followed(f"orders of {account}")
-        self.trades = Followed(f"trades of {symbol}")
+        self.orders = Followed()
+        self.trades = Followed()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Follower:

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from bench.machine import ROOT
+from bench.processes import outputs
 
 WITHIN_S = 1500
 CALLERS = (1, 50, 1000)
@@ -45,17 +46,11 @@ async def test_a_quick_run_of_the_mesh_suite_has_every_row_with_a_figure() -> No
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    try:
-        async with asyncio.timeout(WITHIN_S):
-            output, said = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
+    output, said = await outputs(process, WITHIN_S)
     report = json.loads(output)
     assert report["quick"] is True
     failed = [f"{row['name']}: {row['detail']}" for row in report["rows"] if row["value"] is None]
-    assert not failed, said.decode()[-2000:]
+    assert not failed, said[-2000:]
     rows = {row["name"]: row for row in report["rows"]}
     assert len(rows) == len(report["rows"])
     assert set(rows) >= PROMISED

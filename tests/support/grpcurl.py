@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from aac_grpc.backends.cache import cache_directory, exclusive
+from bench.processes import outputs
 
 MODULE = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
 INSTALL_WITHIN_S = 300.0
@@ -108,16 +109,10 @@ class Grpcurl:
             self._program, "-plaintext", *options, self._target, *arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN_S):
-                output, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+        output, errors = await outputs(process, ANSWER_WITHIN_S)
         if process.returncode:
-            raise CallFailed(errors.decode())
-        return output.decode()
+            raise CallFailed(errors)
+        return output
 
 
 class Conversation:

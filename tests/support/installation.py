@@ -25,6 +25,7 @@ from aac_grpc.common.identity import derive_service_secret
 from aac_grpc.common.ports import REPLICA_STEP
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.feeds.runner import FEED
+from bench.processes import outputs
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SERVICES = (
@@ -133,14 +134,8 @@ class Installation:
             env=self._environment,
             cwd=self.folder,  # any directory will do
         )
-        try:
-            async with asyncio.timeout(timeout_s):
-                output, errors = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        return Outcome(process.returncode or 0, output.decode(), errors.decode(), time.monotonic() - started)
+        output, errors = await outputs(process, timeout_s)
+        return Outcome(process.returncode or 0, output, errors, time.monotonic() - started)
 
     @property
     def gateway(self) -> str:
