@@ -1,13 +1,16 @@
 """The six services inherit one base and own nothing of it."""
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aac_grpc.cli import serve
 from aac_grpc.common.contract import platform_contract
 from aac_grpc.common.servicer import Servicer
+from aac_grpc.platform.composition import workers_of
 
 ROOT = Path(__file__).parents[2] / "aac_grpc"
 SERVICERS = ROOT / "servicers"
@@ -41,7 +44,6 @@ def imported(tree: ast.Module) -> Iterator[str]:
 
 def servicer_classes(package: str) -> Iterator[type[Servicer]]:
     """Every class of ours that answers a gRPC service, found by import."""
-    import importlib
     import pkgutil
 
     root = importlib.import_module(package)
@@ -94,3 +96,13 @@ def test_no_file_is_too_long_to_read_in_one_sitting() -> None:
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert not long, "split them along a concept"
+
+
+@pytest.mark.parametrize("name", sorted(serve.SERVICES))
+def test_the_platform_gives_workers_to_the_services_that_may_have_them(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told by a name, since the supervisor forks and imports no service."""
+    monkeypatch.setenv("AAC_WORKERS", "3")
+    service = importlib.import_module(serve.SERVICES[name]).service
+    assert workers_of(name) == (3 if service.stateless else 1)
