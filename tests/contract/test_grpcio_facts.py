@@ -227,7 +227,7 @@ async def test_fact_8_a_deadline_reaches_what_is_called_downstream_less_a_margin
                 await stub.Unary(Request(), metadata=mesh.metadata, timeout=sent)
                 remaining = leaf.remaining[-1]
                 assert remaining is not None
-                assert at_least < remaining < 0.97 * (sent or 2.0)
+                assert at_least < remaining < 0.985 * (sent or 2.0)
 
 
 async def test_fact_3_an_unknown_method_is_no_surprise_to_the_chain(mesh: PingMesh) -> None:
@@ -246,7 +246,7 @@ async def test_fact_12_a_stream_that_drains_says_goodbye_and_ends_well_within_th
             await draining.wait()
             yield Response(text="goodbye")
 
-    async with ping_mesh(Polite(), drain_grace_s=5, shutdown_grace_s=5) as mesh:
+    async with ping_mesh(Polite(), drain_grace_s=15, shutdown_grace_s=15) as mesh:
         call = mesh.begin("ServerStream", timeout=None)
         assert (await call.read()).text == "hello"
         began = asyncio.get_running_loop().time()
@@ -254,7 +254,7 @@ async def test_fact_12_a_stream_that_drains_says_goodbye_and_ends_well_within_th
         assert (await call.read()).text == "goodbye"
         assert await call.read() is grpc.aio.EOF
         await stopping
-        assert asyncio.get_running_loop().time() - began < 2
+        assert asyncio.get_running_loop().time() - began < 10
 
 
 async def test_fact_1_health_watch_streams_through_the_chain(mesh: PingMesh) -> None:

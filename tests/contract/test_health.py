@@ -18,7 +18,7 @@ UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 @pytest.fixture
 async def mesh() -> AsyncIterator[PingMesh]:
-    async with ping_mesh(drain_grace_s=3) as mesh:
+    async with ping_mesh(drain_grace_s=30) as mesh:
         yield mesh
 
 
@@ -76,4 +76,4 @@ async def test_shutdown_says_not_serving_to_every_watch_and_ends_it(mesh: PingMe
     for watch in watches:
         assert await watch.read() is grpc.aio.EOF
     await stopping
-    assert asyncio.get_running_loop().time() - began < 1
+    assert asyncio.get_running_loop().time() - began < 10
