@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
 from aac.type.v1.page_pb2 import PageRequest, PageResponse
@@ -13,7 +13,7 @@ from grpc import aio
 
 from aac_grpc.client._contract import terms_of
 from aac_grpc.client.credentials import Credentials
-from aac_grpc.client.errors import AacError, Unauthenticated, Unavailable, from_rpc_error
+from aac_grpc.client.errors import AacError, Unavailable, from_rpc_error
 from aac_grpc.client.retry import NO_RETRY, RetryBudget, RetryPolicy, call_with_retry
 
 RequestT = TypeVar("RequestT")
@@ -94,11 +94,12 @@ class Connection:
                 raise self._explain(from_rpc_error(error)) from None
 
         return await call_with_retry(
-            lambda seconds: renewing(credentials, lambda: attempt(seconds)),
+            attempt,
             timeout_s=self.timeout_s if timeout is None else timeout,
             policy=self._retry if terms.repeatable else NO_RETRY,
             timeout_class=terms.timeout_class,
             budget=self._budget,
+            renew=credentials.renew,
         )
 
     def _explain(self, error: AacError) -> AacError:
@@ -140,16 +141,6 @@ class Connection:
     async def close(self) -> None:
         """Closes the channel; running calls end."""
         await self.channel.close()
-
-
-async def renewing(credentials: Credentials, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Makes an attempt, and once more with a fresh credential where the first was refused as unauthenticated."""
-    try:
-        return await attempt()
-    except Unauthenticated:
-        if not await credentials.renew():
-            raise
-    return await attempt()
 
 
 def _path_of(method: Any) -> str:

@@ -36,6 +36,8 @@ class RetryPolicy:
     longest_backoff_s: float = 1.0
     max_attempts: int = 100
     """The first one included; the deadline usually ends the retries before this does."""
+    patient: bool = True
+    """Waits where a budget is spent, the connection's for retries or the caller's quota; else the call ends then."""
 
     def attempt_timeout(self, remaining_s: float, timeout_class: str = "STANDARD", timeouts: int = 0) -> float:
         """Time for the next attempt: not more than half of what remains, unless that were hopelessly short.
@@ -117,6 +119,14 @@ def is_retryable(error: AacError) -> bool:
     return error.code in _RETRYABLE or error.retry_after is not None or isinstance(error, Overloaded)
 
 
+def _may_pass(error: AacError, policy: RetryPolicy, budget: RetryBudget) -> bool:
+    return is_retryable(error) and (policy.patient or (budget.allows and not isinstance(error, RateLimited)))
+
+
+async def _no_other_credential() -> bool:
+    return False
+
+
 async def call_with_retry(
     attempt: Callable[[float], Awaitable[T]],
     *,
@@ -124,6 +134,8 @@ async def call_with_retry(
     policy: RetryPolicy,
     timeout_class: str = "STANDARD",
     budget: RetryBudget | None = None,
+    renew: Callable[[], Awaitable[bool]] = _no_other_credential,
+    before_retry: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     jitter: Callable[[], float] = random.random,
@@ -136,6 +148,9 @@ async def call_with_retry(
         policy: When to try again.
         timeout_class: Of the method, which caps an attempt.
         budget: Shared by all calls of a connection; None gives the call its own.
+        renew: Renews a credential that was refused; False where that can't be done. The call is then made once more
+            whatever the policy says: nothing was done yet.
+        before_retry: Called before each attempt but the first; an error that it raises ends the call.
         clock: Monotonic seconds.
         sleep: Waits.
         jitter: Random share of the pause, from 0 to 1.
@@ -146,21 +161,26 @@ async def call_with_retry(
     deadline = clock() + timeout_s
     budget = budget or RetryBudget()
     failures = timeouts = 0
+    renewed = False
     while True:
         try:
             response = await attempt(policy.attempt_timeout(max(0.0, deadline - clock()), timeout_class, timeouts))
         except AacError as error:
             budget.failed(error)
-            failures += 1
-            timeouts += error.code is grpc.StatusCode.DEADLINE_EXCEEDED
-            pause = policy.pause(failures, error, jitter())
-            if not is_retryable(error) or failures >= policy.max_attempts or clock() + pause >= deadline:
-                raise
-            await sleep(pause)
-            while (wait := budget.wait_s(clock())) > 0:
-                if clock() + wait >= deadline:
+            renewed = error.code is grpc.StatusCode.UNAUTHENTICATED and not renewed and await renew()
+            if not renewed:
+                failures += 1
+                timeouts += error.code is grpc.StatusCode.DEADLINE_EXCEEDED
+                pause = policy.pause(failures, error, jitter())
+                may_pass = failures < policy.max_attempts and _may_pass(error, policy, budget)
+                if not may_pass or clock() + pause >= deadline:
                     raise
-                await sleep(wait)
+                await sleep(pause)
+                while policy.patient and (wait := budget.wait_s(clock())) > 0:
+                    if clock() + wait >= deadline:
+                        raise
+                    await sleep(wait)
+            before_retry()
         else:
             budget.succeeded(retry=failures > 0)
             return response

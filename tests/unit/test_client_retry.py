@@ -16,6 +16,7 @@ from aac_grpc.client.errors import (
     InvalidField,
     Overloaded,
     RateLimited,
+    Unauthenticated,
     UnknownOutcome,
     from_rpc_error,
 )
@@ -29,12 +30,14 @@ class World:
         now: Seconds.
         allowed: Seconds that each attempt was given.
         pauses: Seconds waited between attempts.
+        renewed: How often the credential was renewed.
     """
 
     def __init__(self, *failures: AacError, takes_s: float = 0.0) -> None:
         self.now = 100.0
         self.allowed: list[float] = []
         self.pauses: list[float] = []
+        self.renewed = 0
         self._failures = list(failures)
         self._takes_s = takes_s
 
@@ -49,12 +52,20 @@ class World:
         self.pauses.append(seconds)
         self.now += seconds
 
-    async def call(self, timeout_s: float = 10.0, policy: RetryPolicy | None = None) -> str:
+    async def renew(self) -> bool:
+        self.renewed += 1
+        return True
+
+    async def call(
+        self, timeout_s: float = 10.0, policy: RetryPolicy | None = None, budget: RetryBudget | None = None
+    ) -> str:
         attempt: Callable[[float], Awaitable[str]] = self.attempt
         return await call_with_retry(
             attempt,
             timeout_s=timeout_s,
             policy=policy or RetryPolicy(),
+            budget=budget,
+            renew=self.renew,
             clock=lambda: self.now,
             sleep=self.sleep,
             jitter=lambda: 1.0,
@@ -113,6 +124,26 @@ async def test_what_must_not_be_repeated_is_tried_once() -> None:
     with pytest.raises(DependencyUnavailable):
         await world.call(policy=NO_RETRY)
     assert world.allowed == [10.0]
+
+
+async def test_a_refused_credential_is_renewed_once_and_at_once_within_the_calls_time() -> None:
+    world = World(Unauthenticated(), takes_s=3)
+    assert await world.call(policy=NO_RETRY) == "answer"
+    assert (world.allowed, world.pauses, world.renewed) == ([10.0, 7.0], [], 1)
+    world = World(Unauthenticated(), Unauthenticated())
+    with pytest.raises(Unauthenticated):
+        await world.call()
+    assert world.renewed == 1
+
+
+@pytest.mark.parametrize(
+    "failure", [DependencyUnavailable("x"), RateLimited(0.1, subject="u", quota="READ", limit="1/s")]
+)
+async def test_who_is_not_patient_gives_up_where_a_budget_is_spent(failure: AacError) -> None:
+    world, budget = World(*[failure] * 9), RetryBudget(max_tokens=4)
+    with pytest.raises(type(failure)):
+        await world.call(policy=RetryPolicy(patient=False), budget=budget)
+    assert len(world.allowed) == (1 if isinstance(failure, RateLimited) else 2)
 
 
 @pytest.mark.parametrize(

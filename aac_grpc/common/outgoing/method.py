@@ -88,7 +88,6 @@ class Method:
     def answered(self) -> None:
         """The target did its part."""
         self.breaker.succeeded()
-        self.retries.succeeded()
         metrics.CLIENT_HANDLED.labels(*self._labels, "OK").inc()
 
     def failure(self, raised: grpc.RpcError, allowed_s: float | None = None) -> AacError:
@@ -99,7 +98,6 @@ class Method:
             allowed_s: What the attempt was given; a deadline that was hopelessly short says nothing about the target.
         """
         error = from_rpc_error(raised)
-        self.retries.failed(error)
         metrics.CLIENT_HANDLED.labels(*self._labels, error.code.name).inc()
         if error.code is _Code.DEADLINE_EXCEEDED and allowed_s is not None and allowed_s < 0.1:
             self.breaker.abandoned()

@@ -128,12 +128,15 @@ class OutgoingStream:
         if not self._judged:
             self._judged = True
             self._method.answered()
+            self._method.retries.succeeded()
 
     def _failed(self, raised: grpc.RpcError) -> AacError:
         if self._judged:
             return self._method.translate(from_rpc_error(raised))
         self._judged = True
-        return self._method.translate(self._method.failure(raised))
+        error = self._method.failure(raised)
+        self._method.retries.failed(error)
+        return self._method.translate(error)
 
 
 async def _read_out(call: Any) -> None:

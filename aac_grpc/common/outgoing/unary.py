@@ -1,19 +1,18 @@
 """Calls that give one message."""
 
-import asyncio
-import random
 from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
-from aac_grpc.client.errors import AacError, RateLimited
-from aac_grpc.client.retry import NO_RETRY, RetryPolicy, is_retryable
+from aac_grpc.client.errors import AacError
+from aac_grpc.client.retry import NO_RETRY, RetryPolicy, call_with_retry
 from aac_grpc.common import metrics
 from aac_grpc.common.call import find_call
 from aac_grpc.common.outgoing.method import Method
 
-RETRY = RetryPolicy(first_backoff_s=0.02, longest_backoff_s=0.25, max_attempts=4)
+# Services have no quotas: one that is spent is that of whom this process asks for, who is to be told at once.
+RETRY = RetryPolicy(first_backoff_s=0.02, longest_backoff_s=0.25, max_attempts=4, patient=False)
 
 
 class UnaryMethod:
@@ -37,33 +36,29 @@ class UnaryMethod:
             AacError: See `Channels`.
         """
         method = self._method
-        clock = asyncio.get_running_loop().time
         budget = method.budget(timeout)
-        ends = float("inf") if budget is None else clock() + budget
-        policy = RETRY if self._repeatable and (self._own_account or find_call() is None) else NO_RETRY
-        failures = timeouts = 0
-        while True:
-            method.breaker.check()
-            limit = policy.attempt_timeout(max(0.0, ends - clock()), method.policy.timeout_class, timeouts)
-            try:
-                return await self._attempt(request, limit, metadata)
-            except AacError as error:
-                failures += 1
-                timeouts += error.code is grpc.StatusCode.DEADLINE_EXCEEDED
-                pause = policy.pause(failures, error, random.random())  # noqa: S311 no secret
-                repeatable = self._may_pass(error, failures, policy)
-                if not repeatable or failures >= RETRY.max_attempts or clock() + pause >= ends:
-                    raise method.translate(error) from error
-            metrics.CLIENT_RETRIES.labels(method.policy.service, method.policy.name).inc()
-            await asyncio.sleep(pause)
+        own = self._own_account or find_call() is None
+        method.breaker.check()
+        try:
+            return await call_with_retry(
+                lambda seconds: self._attempt(request, seconds, metadata),
+                timeout_s=float("inf") if budget is None else budget,
+                policy=RETRY if self._repeatable and own else NO_RETRY,
+                timeout_class=method.policy.timeout_class,
+                budget=method.retries,
+                renew=self._renew,
+                before_retry=self._before_retry,
+            )
+        except AacError as error:
+            raise method.translate(error) from error
 
-    def _may_pass(self, error: AacError, failures: int, policy: RetryPolicy) -> bool:
-        if error.code is grpc.StatusCode.UNAUTHENTICATED:
-            # A token may have outlived its key. The next attempt gets a new one; nothing was done yet.
-            return self._method.policy.authenticated and failures == 1
-        # Services have no budgets: one that is spent is that of whom this process asks for, who is to be told at once.
-        allowed = policy is not NO_RETRY and self._method.retries.allows
-        return allowed and is_retryable(error) and not isinstance(error, RateLimited)
+    async def _renew(self) -> bool:
+        """A token may have outlived its key, and was forgotten when it was refused: the next attempt gets a new one."""
+        return self._method.policy.authenticated
+
+    def _before_retry(self) -> None:
+        metrics.CLIENT_RETRIES.labels(self._method.policy.service, self._method.policy.name).inc()
+        self._method.breaker.check()
 
     async def _attempt(self, request: Any, limit: float, given: Sequence[tuple[str, str]] | None) -> Any:
         method = self._method
