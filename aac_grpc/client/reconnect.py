@@ -15,9 +15,8 @@ from aac.type.v1 import stream_pb2
 from aac.type.v1.stream_pb2 import StreamHeader
 from grpc import aio
 
-from aac_grpc.client.cancellation import is_cancelled
 from aac_grpc.client.errors import AacError, Unauthenticated, Unavailable, from_rpc_error
-from aac_grpc.client.retry import RetryPolicy, is_retryable
+from aac_grpc.client.retry import RetryPolicy, is_retryable, no_other_credential
 
 
 class Frame(Protocol):
@@ -52,6 +51,8 @@ class ReconnectPolicy:
     """The same before the first frame."""
     silence_s: float = 20.0
     """A connection on which neither frame nor heartbeat came for so long is given up."""
+    endless: bool = False
+    """No error and no absence ends the stream: a process needs it as long as it runs."""
     backoff: RetryPolicy = field(default_factory=RetryPolicy)
 
 
@@ -62,7 +63,7 @@ class ReconnectingStream(Generic[FrameT]):
         self,
         open_call: Callable[[], Awaitable[Call[FrameT]]],
         *,
-        renew: Callable[[], Awaitable[bool]],
+        renew: Callable[[], Awaitable[bool]] = no_other_credential,
         policy: ReconnectPolicy | None = None,
         on_disconnect: Callable[[AacError | None], None] | None = None,
     ) -> None:
@@ -81,7 +82,11 @@ class ReconnectingStream(Generic[FrameT]):
         self._patience_s = self._policy.first_patience_s
         self._heard_at = time.monotonic()
         self._renewed = False
-        self._silent = False
+        self._broken: AacError | None = None
+
+    def break_off(self, error: AacError) -> None:
+        """Gives up the call that the last frame came from, as if it had failed with this error."""
+        self._broken = error
 
     async def frames(self) -> AsyncGenerator[FrameT, None]:
         """Yields every frame but those about the connection; ends only by an error or by being closed.
@@ -97,6 +102,9 @@ class ReconnectingStream(Generic[FrameT]):
                     async for frame in frames:
                         failures = 0
                         yield frame
+                        if self._broken is not None:
+                            error, self._broken = self._broken, None
+                            break
             except AacError as refusal:
                 error = refusal
             await self._raise_if_final(error or Unavailable("the stream ended"))
@@ -110,14 +118,14 @@ class ReconnectingStream(Generic[FrameT]):
             self._renewed = await self._renew()
             if self._renewed:
                 return
+        if self._policy.endless:
+            return
         retryable = is_retryable(error) or error.code is grpc.StatusCode.CANCELLED
         if not retryable or time.monotonic() - self._heard_at > self._patience_s:
             raise error
 
     async def _one_call(self) -> AsyncGenerator[FrameT, None]:
         call = await self._open_call()
-        self._silent = False
-        watchdog = asyncio.create_task(self._watch(call), name="stream watchdog")
         try:
             while (frame := await self._read(call)) is not aio.EOF:
                 self._heard_at = time.monotonic()
@@ -126,24 +134,13 @@ class ReconnectingStream(Generic[FrameT]):
                     return
                 yield frame
         finally:
-            watchdog.cancel()
             call.cancel()
-            await asyncio.wait({watchdog})
 
     async def _read(self, call: Call[FrameT]) -> Any:
         try:
-            return await call.read()
+            async with asyncio.timeout(self._policy.silence_s):
+                return await call.read()
         except aio.AioRpcError as error:
             raise from_rpc_error(error) from None
-        except asyncio.CancelledError:
-            if not self._silent or is_cancelled():
-                raise
+        except TimeoutError:
             raise Unavailable(f"nothing came for {self._policy.silence_s:g} s") from None
-
-    async def _watch(self, call: Call[FrameT]) -> None:
-        opened_at = time.monotonic()
-        # The deadline moves with each frame.
-        while (silence := time.monotonic() - max(opened_at, self._heard_at)) < self._policy.silence_s:  # noqa: ASYNC110
-            await asyncio.sleep(self._policy.silence_s - silence)
-        self._silent = True
-        call.cancel()

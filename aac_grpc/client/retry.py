@@ -123,7 +123,8 @@ def _may_pass(error: AacError, policy: RetryPolicy, budget: RetryBudget) -> bool
     return is_retryable(error) and (policy.patient or (budget.allows and not isinstance(error, RateLimited)))
 
 
-async def _no_other_credential() -> bool:
+async def no_other_credential() -> bool:
+    """Renews nothing: the caller has one credential."""
     return False
 
 
@@ -134,7 +135,7 @@ async def call_with_retry(
     policy: RetryPolicy,
     timeout_class: str = "STANDARD",
     budget: RetryBudget | None = None,
-    renew: Callable[[], Awaitable[bool]] = _no_other_credential,
+    renew: Callable[[], Awaitable[bool]] = no_other_credential,
     before_retry: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,

@@ -26,8 +26,7 @@ from aac_grpc.client.retry import RetryPolicy
 Known = dict[str, tuple[str, ...]]
 """Addresses by service, sorted."""
 
-_FOREVER = float("inf")
-_BACKOFF = RetryPolicy(first_backoff_s=0.2, longest_backoff_s=2.0)
+_POLICY = ReconnectPolicy(endless=True, silence_s=30.0, backoff=RetryPolicy(first_backoff_s=0.2, longest_backoff_s=2.0))
 
 _log = structlog.get_logger("endpoints")
 
@@ -112,11 +111,7 @@ class Endpoints:
             call: Call[WatchInstancesResponse] = stub.WatchInstances(WatchInstancesRequest())
             return call
 
-        async def renew() -> bool:
-            return False
-
-        policy = ReconnectPolicy(patience_s=_FOREVER, first_patience_s=_FOREVER, silence_s=30.0, backoff=_BACKOFF)
-        stream = ReconnectingStream(open_call, renew=renew, policy=policy, on_disconnect=lambda error: self._away())
+        stream = ReconnectingStream(open_call, policy=_POLICY, on_disconnect=lambda error: self._away())
         async for frame in stream.frames():
             step = position.advance(frame.header, frame.instances)
             if step.snapshot:

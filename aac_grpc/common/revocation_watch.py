@@ -1,26 +1,22 @@
 """Follows auth-service's stream of revocations, from one connection and one instance to the next."""
 
-import asyncio
-import random
 from collections.abc import Callable
 from typing import Any
 
-import grpc
 import structlog
 from aac.auth.v1.auth_pb2 import Revocation, WatchRevocationsRequest, WatchRevocationsResponse
 from aac.type.v1 import stream_pb2
 
 from aac_grpc.client.errors import AacError, Unavailable
+from aac_grpc.client.reconnect import Call, ReconnectingStream, ReconnectPolicy
 from aac_grpc.client.resume import Position
 from aac_grpc.common import metrics
 from aac_grpc.common.revocations import Revocations
 from aac_grpc.common.types import from_duration
 
-SILENCE_S = 2.0
-"""A connection on which nothing came for so long is given up; auth-service sends a heartbeat each second. Should the
-next one lead to a frozen instance again, there is still time for a third before what is known gets too old."""
-FIRST_PAUSE_S = 0.05
-LONGEST_PAUSE_S = 1.0
+# auth-service sends a heartbeat each second. Should the connection after a silent one lead to a frozen instance again,
+# there is still time for a third before what is known gets too old.
+_POLICY = ReconnectPolicy(endless=True, silence_s=2.0)
 
 _log = structlog.get_logger("revocations")
 
@@ -42,58 +38,45 @@ class RevocationWatch:
 
     async def follow(self) -> None:
         """Runs until it is cancelled."""
-        pause = FIRST_PAUSE_S
-        while True:
-            try:
-                await self._read()
-            except (AacError, TimeoutError) as error:
-                self._report(error)
-            metrics.REVOCATION_RECONNECTS.inc()
-            if self._connected:
-                pause, self._connected = FIRST_PAUSE_S, False
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 not a secret
-            pause = min(pause * 2, LONGEST_PAUSE_S)
+        stream = ReconnectingStream(self._open, policy=_POLICY, on_disconnect=self._disconnected)
+        async for response in stream.frames():
+            self._connected = True
+            if (error := self._take(response)) is not None:
+                stream.break_off(error)
 
-    async def _read(self) -> None:
-        """Reads one connection to its end."""
-        stream = self._watch(self._request())
-        try:
-            while True:
-                async with asyncio.timeout(SILENCE_S):
-                    response = await stream.read()
-                if response is grpc.aio.EOF or response.header.kind == stream_pb2.FRAME_KIND_DRAINING:
-                    return
-                self._take(response)
-                self._connected = True
-        finally:
-            stream.cancel()
-
-    def _request(self) -> WatchRevocationsRequest:
+    async def _open(self) -> Call[WatchRevocationsResponse]:
         if not self._whole:
             self._position = self._beginning()
-        return WatchRevocationsRequest(resume=self._position.resume_point(""))
+        call: Call[WatchRevocationsResponse] = self._watch(
+            WatchRevocationsRequest(resume=self._position.resume_point(""))
+        )
+        return call
 
-    def _take(self, response: WatchRevocationsResponse) -> None:
+    def _take(self, response: WatchRevocationsResponse) -> AacError | None:
+        """Takes a frame; what it returns is why the rest of the connection is of no use."""
         header, revocations = response.header, self._revocations
         step = self._position.advance(header, response.revocations)
         if step.missed is not None:
             self._whole = False
             if not step.announced:
-                raise Unavailable("revocations were skipped without a word")
+                return Unavailable("revocations were skipped without a word")
         if step.snapshot:
             revocations.replace(step.fresh)
             self._whole = True
         elif step.fresh:
             revocations.add(step.fresh)
-        if not self._whole:
-            return
-        age_s = from_duration(header.staleness) / 1e9 if header.kind == stream_pb2.FRAME_KIND_HEARTBEAT else 0.0
-        revocations.heard(age_s)
+        if self._whole:
+            heartbeat = header.kind == stream_pb2.FRAME_KIND_HEARTBEAT
+            revocations.heard(from_duration(header.staleness) / 1e9 if heartbeat else 0.0)
+        return None
 
-    def _report(self, error: Exception) -> None:
-        # The first failure of many tells; the metric says how long it lasts.
-        level = _log.warning if self._connected else _log.debug
-        level("the watch of revocations broke", error=str(error), stale_s=round(self._revocations.staleness_s, 1))
+    def _disconnected(self, error: AacError | None) -> None:
+        metrics.REVOCATION_RECONNECTS.inc()
+        if error is not None:
+            # The first failure of many tells; the metric says how long it lasts.
+            level = _log.warning if self._connected else _log.debug
+            level("the watch of revocations broke", error=str(error), stale_s=round(self._revocations.staleness_s, 1))
+        self._connected = False
 
     @staticmethod
     def _beginning() -> Position[Revocation]:
