@@ -11,7 +11,7 @@ from aac.auth.v1.auth_pb2 import WatchRevocationsRequest, WatchRevocationsRespon
 from aac.type.v1 import stream_pb2
 from aac.type.v1.stream_pb2 import StreamHeader
 
-from aac_grpc.client.errors import PermissionDenied, StaleRevocations, Unavailable
+from aac_grpc.client.errors import NotFound, StaleRevocations, Unavailable
 from aac_grpc.common.call import Principal
 from aac_grpc.common.clock import SystemClock
 from aac_grpc.common.revocation_watch import RevocationWatch
@@ -169,7 +169,7 @@ async def test_a_snapshot_and_updates_are_taken_and_a_broken_connection_goes_on_
 
 
 async def test_a_connection_that_falls_silent_or_fails_for_whatever_reason_is_followed_by_another() -> None:
-    silent, refused = [frame(SNAPSHOT, 4, "s4")], [PermissionDenied("not yours")]
+    silent, refused = [frame(SNAPSHOT, 4, "s4")], [NotFound("stream", "x")]
     async with following(silent, refused, [frame(UPDATE, 5, "s5", first_sequence=5)]) as (known, source, covers):
         await eventually(lambda: covers("s5"))
         assert known.fresh
