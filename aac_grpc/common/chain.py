@@ -20,6 +20,7 @@ from aac_grpc.common.interceptors.auth import Authentication, CredentialScheme, 
 from aac_grpc.common.interceptors.authz import Authorization
 from aac_grpc.common.interceptors.breaker import RequiredDependencies
 from aac_grpc.common.interceptors.deadline import Deadline
+from aac_grpc.common.interceptors.half_open import HalfOpenCalls
 from aac_grpc.common.interceptors.hooks import Interceptor, compose
 from aac_grpc.common.interceptors.metrics import Metrics
 from aac_grpc.common.interceptors.ratelimit import RateLimit
@@ -91,8 +92,9 @@ def handlers_of(servicer: Servicer) -> dict[str, Handler]:
 class Handlers(grpc.GenericRpcHandler):
     """Every method of a process, adapted once, and who stands before it."""
 
-    def __init__(self, shedding: LoadShedding) -> None:
+    def __init__(self, shedding: LoadShedding, half_open: HalfOpenCalls) -> None:
         self._shedding = shedding
+        self._half_open = half_open
         self._served: dict[str, tuple[Handler, Gate | PulseGate | None]] = {}
         self._hidden = shedding.pulse()
 
@@ -105,7 +107,11 @@ class Handlers(grpc.GenericRpcHandler):
         if served is None:
             return unknown_method(path)
         handler, gate = served
-        return gate.refusal if gate is not None and gate.refuses() else handler
+        if gate is not None and gate.refuses():
+            return gate.refusal
+        if not handler.request_streaming:
+            self._half_open.begin()
+        return handler
 
     def add(self, path: str, handler: Handler) -> None:
         """Serves a method; the gate before it is that of its policy."""

@@ -22,6 +22,7 @@ from aac_grpc.common.health import HealthServicer
 from aac_grpc.common.interceptors.adapter import Serving
 from aac_grpc.common.interceptors.auth import CredentialScheme
 from aac_grpc.common.interceptors.drain import OpenStreams
+from aac_grpc.common.interceptors.half_open import HalfOpenCalls
 from aac_grpc.common.interceptors.shed import LoadShedding
 from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
 from aac_grpc.common.process import allow_open_files
@@ -87,6 +88,7 @@ class Server:
         servicers: What it serves; filled by `start`.
         address: host:port of the gRPC server, once it has started.
         shedding: Refuses calls while too many come in; from `start` on.
+        half_open: Ends calls whose message does not come; from `start` on.
     """
 
     def __init__(self, service: Service, settings: ServiceSettings | None = None) -> None:
@@ -105,6 +107,7 @@ class Server:
         self.servicers: list[Servicer] = []
         self.address = ""
         self.shedding: LoadShedding
+        self.half_open: HalfOpenCalls
         self._streams = OpenStreams()
         self._admin = Admin(self.resources.health, lambda: self.resources.tasks.failed)
         # What has started, to be stopped in reverse order, also when the rest of the start fails.
@@ -169,6 +172,7 @@ class Server:
         self.servicers = list(await built if inspect.isawaitable(built) else built)
         await resources.open()
         self.shedding = LoadShedding(settings)
+        self.half_open = HalfOpenCalls(settings)
         handlers = self._handlers(self.shedding)
         for servicer in self.servicers:
             self._started.push_async_callback(servicer.stop)
@@ -194,10 +198,10 @@ class Server:
 
     def _handlers(self, shedding: LoadShedding) -> Handlers:
         """Adapts every method. A method without a policy ends the start here."""
-        serving = Serving(Expiry(), self._streams, self.settings.max_message_bytes)
+        serving = Serving(Expiry(), self._streams, self.half_open, self.settings.max_message_bytes)
         schemes = self.service.credentials(self.resources)
         chain = Chain(self.resources, serving, shedding, self.service.requires, schemes)
-        handlers = Handlers(shedding)
+        handlers = Handlers(shedding, self.half_open)
         for servicer in (*self.servicers, HealthServicer(self.resources.health)):
             for path, handler in handlers_of(servicer).items():
                 handlers.add(path, chain.serve(path, handler))
@@ -215,7 +219,9 @@ class Server:
         port = GRPC_PORTS.get(self.service.name, 0) if settings.grpc_port is None else settings.grpc_port
         self.address = f"{settings.grpc_host}:{server.add_insecure_port(f'{settings.grpc_host}:{port}')}"
         shedding.begin(server)
+        self.half_open.start()
         self._started.push_async_callback(shedding.close)
+        self._started.push_async_callback(self.half_open.close)
         await server.start()
 
         async def stop() -> None:
@@ -225,6 +231,7 @@ class Server:
 
     async def _drain(self) -> None:
         self.resources.health.shut_down()
+        self.half_open.drain()
         grace_s = self.settings.drain_grace_s
         giving_away = [asyncio.create_task(servicer.drain()) for servicer in self.servicers]
         if late := await self._streams.drain(grace_s):

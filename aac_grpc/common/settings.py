@@ -167,6 +167,9 @@ class ServiceSettings(BaseSettings):
     max_message_bytes: int = Field(
         default=1 << 20, gt=0, description="Largest request message; the transport's own limit is four times as high."
     )
+    message_timeout_s: float = Field(
+        default=10.0, gt=0, description="How long a call's one message may come after its headers, before it is ended."
+    )
     timeout_fast_s: float = Field(default=2.0, gt=0, description="Timeout of FAST methods where the caller sets none.")
     timeout_standard_s: float = Field(
         default=5.0, gt=0, description="Timeout of STANDARD methods where the caller sets none."
@@ -206,6 +209,11 @@ class ServiceSettings(BaseSettings):
         default=1.0,
         ge=0,
         description="CPU time of the process for which calls may wait longer than that before any are refused.",
+    )
+    max_half_open_calls: int = Field(
+        default=4000,
+        gt=0,
+        description="Most calls that may wait for their one message, some 8 kB each; more have the oldest ended.",
     )
     max_streams: int = Field(default=10_000, gt=0, description="Most open streams of this process.")
     max_streams_per_principal: int = Field(

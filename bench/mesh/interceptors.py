@@ -16,6 +16,7 @@ from aac_grpc.common.expiry import Expiry
 from aac_grpc.common.interceptors.adapter import INVOCATION_METADATA, MethodAdapter, Serving
 from aac_grpc.common.interceptors.auth import Authentication
 from aac_grpc.common.interceptors.drain import OpenStreams
+from aac_grpc.common.interceptors.half_open import HalfOpenCalls
 from aac_grpc.common.interceptors.hooks import Interceptor, compose
 from aac_grpc.common.server import Server, Service
 from aac_grpc.common.settings import ServiceSettings
@@ -119,7 +120,7 @@ def to_row(noun: str, costs: Sequence[float], calls: int) -> Row:
 def adapted(chain: Sequence[Interceptor], handler: Any) -> Serve:
     """The method behind these interceptors."""
     policy = policy_of(PATH)
-    serving = Serving(Expiry(), OpenStreams(), 1 << 20)
+    serving = Serving(Expiry(), OpenStreams(), HalfOpenCalls(ServiceSettings()), 1 << 20)
     return MethodAdapter(policy, handler, compose(chain, policy), serving).serve
 
 

@@ -5,8 +5,6 @@ composed once, when the server starts.
 """
 
 import asyncio
-import random
-import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from contextvars import ContextVar
@@ -24,8 +22,10 @@ from aac_grpc.common.encoded import Encoded
 from aac_grpc.common.expiry import Expiry
 from aac_grpc.common.interceptors.drain import OpenStreams
 from aac_grpc.common.interceptors.gone import await_cancellation, is_over
+from aac_grpc.common.interceptors.half_open import HalfOpenCalls
 from aac_grpc.common.interceptors.hooks import Hooks
 from aac_grpc.common.interceptors.recovery import canceled, recover
+from aac_grpc.common.request_ids import request_id_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -34,7 +34,6 @@ INVOCATION_METADATA: ContextVar[Sequence[tuple[str, Any]]] = ContextVar("aac_inv
 """Set where gRPC asks for a call's handler, in the task that serves the call. Its context would decode them again."""
 
 _log = structlog.get_logger("adapter")
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _HANDLERS = {
     (False, False): grpc.unary_unary_rpc_method_handler,
@@ -44,20 +43,13 @@ _HANDLERS = {
 }
 
 
-def request_id_of(metadata: dict[str, Any]) -> str:
-    """The caller's own request id where it is fit to be logged, else a new one."""
-    given = metadata.get("x-request-id")
-    if isinstance(given, str) and _REQUEST_ID.fullmatch(given):
-        return given
-    return f"{random.getrandbits(64):016x}"
-
-
 @dataclass(frozen=True, slots=True)
 class Serving:
     """What all methods of a server share."""
 
     expiry: Expiry
     streams: OpenStreams
+    half_open: HalfOpenCalls
     max_message_bytes: int
 
 
@@ -80,6 +72,7 @@ class MethodAdapter:
         self._hooks = hooks
         self._expiry = serving.expiry
         self._streams = serving.streams
+        self._half_open = serving.half_open
         self._limit = serving.max_message_bytes
         self._forwards = forwards
         self._handler: Callable[[Any, Any], Any] = next(
@@ -95,6 +88,7 @@ class MethodAdapter:
 
     async def serve(self, request: Any, context: Context) -> bytes | None:
         """Serves one call; what gRPC calls."""
+        self._half_open.complete()
         metadata = dict(INVOCATION_METADATA.get())
         call = Call(self._policy, context, metadata, request_id_of(metadata), self._clock(), self._expiry)
         CURRENT.set(call)

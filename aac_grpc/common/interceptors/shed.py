@@ -21,10 +21,11 @@ from aac_grpc.common import metrics
 from aac_grpc.common.call import Call
 from aac_grpc.common.concurrency import Admission, Bounds
 from aac_grpc.common.contract import MethodPolicy
-from aac_grpc.common.interceptors.adapter import INVOCATION_METADATA, Handler, request_id_of
+from aac_grpc.common.interceptors.adapter import INVOCATION_METADATA, Handler
 from aac_grpc.common.interceptors.hooks import Interceptor
 from aac_grpc.common.interceptors.metrics import SERVER
 from aac_grpc.common.pulse import Pulse
+from aac_grpc.common.request_ids import request_id_of
 from aac_grpc.common.settings import ServiceSettings
 
 RANK = {"LOW": 0, "NORMAL": 1, "HIGH": 2}
@@ -179,10 +180,10 @@ class PulseGate:
         self._pulse = pulse
 
     def refuses(self) -> bool:
-        """Never. The call does not count: it is not work that anybody asked for."""
+        """Always, by answering it. The call does not count: it is not work that anybody asked for."""
         self._shedding.arrived -= 1
         self._pulse.arrived()
-        return False
+        return True
 
 
 class ItemGate(Interceptor):
