@@ -300,6 +300,19 @@ async def test_items_and_messages_are_charged_too() -> None:
             assert mesh.servicer.calls
 
 
+async def test_one_message_costs_a_full_bucket_at_most_however_many_items_it_carries() -> None:
+    async with ping_mesh(rate_limits={"standard": {"STREAM": [5, 10]}}) as mesh:
+        stream = mesh.method("Bidi")(metadata=mesh.metadata)
+        await asyncio.sleep(0.3)  # the call itself was charged, too
+        await stream.write(Request(items=[Item()] * 200_000))
+        await stream.done_writing()
+        assert [response async for response in stream]
+        ended = await asyncio.gather(*(mesh.call("Bidi") for _ in range(60)), return_exceptions=True)
+        refusals = [error.retry_after for error in ended if isinstance(error, RateLimited)]
+        assert refusals
+        assert max(refusals) <= 1
+
+
 async def test_services_of_the_mesh_are_not_charged() -> None:
     async with ping_mesh(rate_limits={"standard": {"READ": [0.001, 1]}}) as mesh:
         service = bearer(mesh.signer.token("api-gateway", kind="service", scopes=["orders:read"], accounts=["*"]))

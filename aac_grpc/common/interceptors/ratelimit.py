@@ -70,12 +70,14 @@ class MethodRateLimit(Interceptor):
         """Charges the call."""
         return self._charge(call, self._policy.cost)
 
-    def _charge(self, call: Call, cost: int) -> Wait:
+    def _charge(self, call: Call, cost: float) -> Wait:
         principal = call.principal
         found = self._budgets.get(principal.plan, self._default)
         if found is None or principal.is_service or call.forwarded or cost == 0:
             return None
         name, budget = found
+        # A message that is refused for its thousands of items costs seconds, not minutes.
+        cost = min(cost, budget.burst)
         grant = self._quotas.take(f"{principal.kind}:{principal.subject}:{name}", budget, cost)
         if not isinstance(grant, Grant):
             return self._wait(call, budget, grant)
@@ -104,7 +106,7 @@ class ItemRateLimit(MethodRateLimit):
     """Charges the messages of a client's stream, and the items of any message, as well."""
 
     def on_request(self, call: Call, message: Any) -> Wait:
-        """Charges one message."""
+        """Charges one message, by what it carries; a full bucket at most."""
         return self._charge(call, self._policy.items(message) + (1 if self._policy.client_streaming else 0))
 
 
