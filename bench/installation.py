@@ -24,7 +24,9 @@ from bench.machine import ROOT
 from bench.processes import cpu_seconds, end
 
 FIRST_OFFSET, LAST_OFFSET = 10_950, min(13_600, MAX_OFFSET)
-"""Between them all ports lie outside the range from which Linux takes ports for outgoing connections."""
+"""Above the offsets that tests/conftest.py gives to the backends of a test run, and such that all ports lie outside the
+range from which Linux takes ports for outgoing connections."""
+_given: set[int] = set()
 SPARE_REPLICAS = 2
 UP_WITHIN_S = 300.0
 DOWN_WITHIN_S = 120.0
@@ -136,11 +138,16 @@ def folder_for_all() -> Iterator[Path]:
 
 
 def free_offset() -> int:
-    """An offset at which every port of the platform is free, those of further instances too."""
+    """An offset at which every port of the platform is free, those of further instances too, and which this process
+    has not given out before."""
     spread = LAST_OFFSET - FIRST_OFFSET
-    candidates = (FIRST_OFFSET + (os.getpid() * 17 + step * 41) % spread for step in range(spread))
+    candidates = (FIRST_OFFSET + (os.getpid() * 13 + step * 37) % spread for step in range(spread))
     ports = [port + REPLICA_STEP * more for port in DEFAULT_PORTS.values() for more in range(SPARE_REPLICAS + 1)]
-    return next(offset for offset in candidates if all(is_free(port + offset) for port in ports))
+    for offset in candidates:
+        if offset not in _given and all(is_free(port + offset) for port in ports):
+            _given.add(offset)
+            return offset
+    raise RuntimeError("no offset has all ports free")
 
 
 def _is_ours(name: str) -> bool:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import IO
 
 import psutil
 
@@ -95,7 +96,7 @@ async def program(
             await end(process, STOP_TIMEOUT_S)
 
 
-def _tail(output: "tempfile._TemporaryFileWrapper[bytes]") -> str:
+def _tail(output: IO[bytes]) -> str:
     size = output.seek(0, os.SEEK_END)
     output.seek(max(0, size - 2000))
     return output.read().decode(errors="replace")

@@ -50,9 +50,8 @@ class Row:
         if not self.goal or figure is None:
             return None
         relation, limit = self.goal.split()
-        return {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}[relation](
-            figure, float(limit)
-        )
+        holds = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}[relation]
+        return bool(holds(figure, float(limit)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 from aac.trading.v1.venue_pb2 import CreateVenueRequest
-from aac.type.v1.market_pb2 import INSTRUMENT_KIND_VENUE, Instrument
 
 from aac_grpc.backends.control import read_status
-from aac_grpc.backends.ports import port_of
+from aac_grpc.backends.postgres import Postgres
 from aac_grpc.backends.spec import ProcessStatus
 from aac_grpc.client import AsyncClient
 from aac_grpc.feeds.runner import FEED, venue_service
@@ -23,11 +23,12 @@ from aac_grpc.platform.composition import ADMIN, GATEWAY, TRADING, Platform
 from aac_grpc.platform.replicas import parse_replicas
 from bench.installation import Installation, new_installation
 from bench.machine import ROOT
+from bench.market import new_users, stock
 from bench.processes import outputs
 from drill.load import Trader
 
 SYMBOL = "DRILL"
-CASH = 1_000_000
+CASH = "1000000"
 RESTART_WITHIN_S = 180.0
 WRITER_WITHIN_S = 20.0
 
@@ -52,32 +53,14 @@ class DrillPlatform:
 
     async def open_venue(self) -> None:
         """Makes the drill's venue."""
-        instrument = Instrument(
-            symbol=SYMBOL,
-            name="An instrument to drill with",
-            kind=INSTRUMENT_KIND_VENUE,
-            currency="USD",
-            tick_size="0.01",
-            lot_size="1",
-            min_quantity="1",
-            max_quantity="1000000",
-        )
         async with venue_service(self._installation.mesh_settings(FEED)) as venues:
-            await venues.CreateVenue(CreateVenueRequest(venue=self.venue, instruments=[instrument]))
+            await venues.CreateVenue(CreateVenueRequest(venue=self.venue, instruments=[stock(SYMBOL)]))
 
     async def traders(self, stack: AsyncExitStack, count: int, timeout_s: float) -> list[Trader]:
         """Users with an account each; their clients close with the stack."""
         names = [f"drill{secrets.token_hex(3)}" for _ in range(count)]
-        passwords = [secrets.token_urlsafe(16) for _ in names]
-        admin_password = self._platform.password(ADMIN)
-        async with self.client(ADMIN, admin_password, timeout_s) as admin:
-            for name, password in zip(names, passwords, strict=True):
-                await admin.create_account(name)
-                await admin.create_user(name, password, "trader", accounts=[name])
-        # A token names the accounts that there were when it was issued.
-        async with self.client(ADMIN, admin_password, timeout_s) as admin:
-            for name in names:
-                await admin.open_account(name, CASH, "USD", allow_short=True, venue=self.venue)
+        admin = partial(self.client, ADMIN, self._platform.password(ADMIN), timeout_s)
+        passwords = await new_users(admin, names, [self.venue], CASH)
         return [
             Trader(await stack.enter_async_context(self.client(name, password, timeout_s)), name)
             for name, password in zip(names, passwords, strict=True)
@@ -97,10 +80,7 @@ class DrillPlatform:
 
     async def writer(self) -> str:
         """The process of the engine that writes the drill's venue."""
-        url = (
-            f"postgresql://aac:{self._platform.state.secret('postgres_password')}"
-            f"@127.0.0.1:{port_of('postgres', self._platform.port_offset)}/aac"
-        )
+        url = Postgres(self._platform.state, self._platform.port_offset).url
         engines = {self._platform.address(TRADING, one.number): one.name for one in self._platform.instances(TRADING)}
         async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
             async with asyncio.timeout(WRITER_WITHIN_S):

@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -54,7 +55,7 @@ class Callers:
         host, _, port = self._target.address.rpartition(":")
         for number in range(len(self._connections), count):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda number=number: self._target.connection(number), host, int(port)
+                partial(self._target.connection, number), host, int(port)
             )
             self._connections.append(connection)
 

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from prometheus_client import REGISTRY
 from redis.asyncio import Redis
@@ -69,7 +70,7 @@ class Readers:
             cache = self._caches[number % len(self._caches)]
             if number % READS_PER_CHANGE == 0:
                 await cache.invalidate(key)
-            await cache.get_or_load(key, lambda key=key: self._load(key))
+            await cache.get_or_load(key, partial(self._load, key))
 
     async def _load(self, key: str) -> Value:
         self.loads += 1

@@ -23,7 +23,7 @@ FRAME = pb.StreamResponse(header=StreamHeader(kind=FRAME_KIND_HEARTBEAT)).Serial
 class Crowd(ServedQuotes):
     """Quotes at once; a stream sends a frame as soon as it is open, and then one each wave."""
 
-    async def Stream(self, requests: AsyncIterator[pb.StreamRequest], context: Any) -> AsyncIterator[Encoded]:
+    async def Stream(self, requests: AsyncIterator[pb.StreamRequest], context: Any) -> AsyncIterator[Any]:
         await anext(requests)
         while True:
             yield Encoded(FRAME, 1)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+from pydantic import SecretStr
 
 from aac_grpc.common.call import Call, Principal
 from aac_grpc.common.chain import handlers_of, inner_chain, outer_chain
@@ -153,7 +154,7 @@ async def _server(signer: Authority, urls: Mapping[str, str]) -> AsyncIterator[S
         auth_address=signer.address,
         registry_address="",
         rate_limits=json.loads(json.dumps(UNLIMITED)),
-        redis_url=urls["REDIS_URL"],
+        redis_url=SecretStr(urls["REDIS_URL"]),
         access_log_sample=0,
     )
     server = Server(Service(SERVICE, ServiceSettings, lambda resources: [ServedQuotes()]), settings)

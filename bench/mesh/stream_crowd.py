@@ -33,7 +33,8 @@ class Crowd:
 
     async def follow(self, channel: grpc.aio.Channel, credential: str, opened: asyncio.Event) -> None:
         """Reads one stream until it is cancelled; `opened` is set when it is known whether it opens."""
-        call = channel.stream_stream(PATH)(metadata=(("authorization", credential),))
+        method: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(PATH)
+        call = method(metadata=(("authorization", credential),))
         try:
             await call.write(pb.StreamRequest().SerializeToString())
             while await call.read() is not grpc.aio.EOF:

@@ -55,7 +55,7 @@ def build(resources: Any) -> list[Servicer]:
     """Both. What they do not implement nobody calls."""
     for servicer in (Markets, Orders):
         servicer.__abstractmethods__ = frozenset()
-    return [Markets(), Orders()]  # type: ignore[abstract]
+    return [Markets(), Orders()]
 
 
 if __name__ == "__main__":

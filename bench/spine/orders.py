@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from aac_grpc.client import AsyncClient
 from aac_grpc.feeds.runner import FEED, venue_service
 from bench.installation import Installation, new_installation
 from bench.load import Load, closed_loop, open_loop
+from bench.market import new_users, stock
 from bench.options import Options
 from bench.report import Row
 
@@ -127,30 +129,12 @@ async def trading(installation: Installation) -> AsyncIterator[Orders]:
     platform = installation.platform
     gateway = platform.address("api-gateway")
     async with venue_service(installation.mesh_settings(FEED)) as venues:
-        instrument = market_pb2.Instrument(
-            symbol=SYMBOL,
-            name="Bench",
-            kind=market_pb2.INSTRUMENT_KIND_VENUE,
-            currency="USD",
-            tick_size="0.01",
-            lot_size="1",
-            min_quantity="1",
-            max_quantity="1000000",
-        )
-        await venues.CreateVenue(CreateVenueRequest(venue=VENUE, instruments=[instrument]))
+        await venues.CreateVenue(CreateVenueRequest(venue=VENUE, instruments=[stock(SYMBOL)]))
     names = [f"bench-{number}" for number in range(TRADERS)]
-    password = secrets.token_urlsafe(16)
-    admin = {"username": "admin", "password": platform.password("admin")}
-    async with AsyncClient(gateway, **admin) as client:  # type: ignore[arg-type]
-        for name in names:
-            await client.create_account(name)
-            await client.create_user(name, password, "trader", accounts=[name])
-    # A token names the accounts that there were when it was issued.
-    async with AsyncClient(gateway, **admin) as client:  # type: ignore[arg-type]
-        for name in names:
-            await client.open_account(name, CASH, "USD", allow_short=True, venue=VENUE)
+    admin = partial(AsyncClient, gateway, username="admin", password=platform.password("admin"))
+    passwords = await new_users(admin, names, [VENUE], CASH)
     async with AsyncExitStack() as stack:
-        yield Orders([await _sign_in(stack, gateway, name, password) for name in names])
+        yield Orders([await _sign_in(stack, gateway, *user) for user in zip(names, passwords, strict=True)])
 
 
 async def _sign_in(stack: AsyncExitStack, gateway: str, name: str, password: str) -> Trader:

@@ -121,7 +121,9 @@ async def main(order: Order) -> None:
     async with AsyncExitStack() as stack, asyncio.timeout(order.seconds), asyncio.TaskGroup() as group:
         for _ in range(order.readers):
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(order.address, options=options))
-            call = channel.stream_stream(STREAM, request_serializer=pb.StreamRequest.SerializeToString)
+            call: grpc.aio.StreamStreamMultiCallable[pb.StreamRequest, bytes] = channel.stream_stream(
+                STREAM, request_serializer=pb.StreamRequest.SerializeToString
+            )
             group.create_task(read(call(metadata=metadata), order, tally, subscribed))
         await subscribed.wait()
         print("ready", flush=True)

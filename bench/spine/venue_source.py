@@ -109,7 +109,7 @@ class VenueSource:
     def handlers(self) -> grpc.GenericRpcHandler:
         """Its methods; the stream gives bytes."""
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
-        methods = {
+        methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "ListVenues": unary(
                 self.list_venues, pb.ListVenuesRequest.FromString, pb.ListVenuesResponse.SerializeToString
             ),

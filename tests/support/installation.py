@@ -19,12 +19,14 @@ from aac.auth.v1.auth_pb2 import IssueServiceTokenRequest
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 from grpc import aio
 
-from aac_grpc.backends.ports import DEFAULT_PORTS, MAX_OFFSET, is_free, port_of
+from aac_grpc.backends.ports import port_of
+from aac_grpc.backends.postgres import Postgres
+from aac_grpc.backends.state import StateDirectory
 from aac_grpc.client import AsyncClient
 from aac_grpc.common.identity import derive_service_secret
-from aac_grpc.common.ports import REPLICA_STEP
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.feeds.runner import FEED
+from bench.installation import free_offset
 from bench.processes import outputs
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,24 +35,6 @@ SERVICES = (
 )  # fmt: skip
 UP_WITHIN_S = 240.0
 DOWN_WITHIN_S = 120.0
-
-# Above the offsets that tests/conftest.py gives to the backends of a test run, and such that all ports lie outside the
-# range from which Linux takes ports for outgoing connections.
-_FIRST_OFFSET, _LAST_OFFSET = 10_950, min(13_600, MAX_OFFSET)
-_given: set[int] = set()
-
-
-def free_offset() -> int:
-    """An offset at which every port of the platform is free, with two instances of each service, and which this test
-    run has not given out before."""
-    spread = _LAST_OFFSET - _FIRST_OFFSET
-    ports = [port + further for port in DEFAULT_PORTS.values() for further in (0, REPLICA_STEP)]
-    for step in range(spread):
-        offset = _FIRST_OFFSET + (os.getpid() * 13 + step * 37) % spread
-        if offset not in _given and all(is_free(port + offset) for port in ports):
-            _given.add(offset)
-            return offset
-    raise RuntimeError("no offset has all ports free")
 
 
 @dataclass(frozen=True)
@@ -165,7 +149,7 @@ class Installation:
     @property
     def database_url(self) -> str:
         """The embedded PostgreSQL, as its owner."""
-        return f"postgresql://aac:{self.secret('postgres_password')}@{self.address('postgres')}/aac"
+        return Postgres(StateDirectory(self.state), self.port_offset).url
 
     def client(self, username: str, password: str | None = None, **options: Any) -> AsyncClient:
         """A client of the gateway, as one of the first users or another one."""
