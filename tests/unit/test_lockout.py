@@ -2,6 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
+from aac_grpc.common.interceptors.auth import host_of
 from aac_grpc.servicers.auth.lockout import Policy, Tries
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -28,3 +31,16 @@ def test_no_wait_is_longer_than_a_quarter_of_an_hour() -> None:
 
 def test_tries_of_long_ago_are_forgotten() -> None:
     assert waits(10, pause=timedelta(minutes=16)) == [None] * 10
+
+
+@pytest.mark.parametrize(
+    ("peer", "whose"),
+    [
+        ("ipv4:127.0.0.1:5000", "127.0.0.1"),
+        ("ipv6:%5B2001:db8:0:1:a:b:c:d%5D:5000", "2001:db8:0:1::/64"),
+        ("ipv6:%5Bfe80::1%25eth0%5D:5000", "fe80::/64"),
+        ("unix:/path", "unix:/path"),
+    ],
+)
+def test_who_has_a_network_of_addresses_counts_once(peer: str, whose: str) -> None:
+    assert host_of(peer) == whose

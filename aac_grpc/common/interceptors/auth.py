@@ -1,9 +1,11 @@
 """Who calls: tokens through the cache of verified ones, and the credentials of special services."""
 
 import asyncio
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 from aac_grpc.client.errors import StaleRevocations, Unauthenticated
 from aac_grpc.common import metrics
@@ -172,6 +174,16 @@ async def _verified(verifier: TokenVerifier, credential: str) -> Principal:
 
 
 def host_of(peer: str) -> str:
-    """The host of a gRPC peer such as "ipv4:127.0.0.1:5000", "ipv6:%5B::1%5D:5000" or "unix:/path"."""
+    """Whose peer it is: of "ipv4:127.0.0.1:5000" the address; of "ipv6:%5B2001:db8::1%5D:5000" the network
+    "2001:db8::/64", since who has one address of it has them all; any other, such as "unix:/path", as it is.
+    """
     kind, _, rest = peer.partition(":")
-    return rest.rpartition(":")[0] if kind in {"ipv4", "ipv6"} else peer
+    host = rest.rpartition(":")[0]
+    match kind:
+        case "ipv4":
+            return host
+        case "ipv6":
+            address = unquote(host).strip("[]").partition("%")[0]
+            return str(ipaddress.IPv6Network((address, 64), strict=False))
+        case _:
+            return peer

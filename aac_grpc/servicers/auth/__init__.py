@@ -116,6 +116,7 @@ def _lockout_policy(settings: AuthSettings) -> Policy:
         tries=settings.lockout_tries,
         window=timedelta(seconds=settings.lockout_window_s),
         wait=timedelta(seconds=settings.lockout_wait_s),
+        tries_in_all=settings.lockout_tries_in_all,
     )
 
 

@@ -100,7 +100,8 @@ class AuthServicer(Servicer, auth_pb2_grpc.AuthServiceServicer):
         self._passwords.close()
 
     async def Login(self, request: LoginRequest, context: Context) -> LoginResponse:
-        signed_in = await self._sessions.login(request.username, request.password)
+        address = current_call().principal.subject
+        signed_in = await self._sessions.login(request.username, request.password, address)
         return LoginResponse(tokens=to_token_pair(signed_in), user=to_user(signed_in.user))
 
     async def Refresh(self, request: RefreshRequest, context: Context) -> RefreshResponse:

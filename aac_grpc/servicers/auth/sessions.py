@@ -103,18 +103,18 @@ class Sessions:
         self._lifetimes = lifetimes
         self._secret = secret
 
-    async def login(self, username: str, password: str) -> SignedIn:
-        """Signs a user in.
+    async def login(self, username: str, password: str, address: str) -> SignedIn:
+        """Signs a user in, who calls from an address.
 
         Raises:
             Unauthenticated: WRONG_CREDENTIALS, whichever is wrong; LOCKED_OUT after too many wrong tries.
         """
-        await self._lockout.charge(username)
+        await self._lockout.charge(username, address)
         user = await self._directory.user_named(username)
         matches = await self._passwords.matches(password, user.password_hash if user else None)
         if user is None or not matches or user.disabled:
             raise _wrong_credentials()
-        await self._lockout.clear(username)
+        await self._lockout.clear(username, address)
         if self._passwords.is_outdated(user.password_hash):
             await self._directory.set_password(user.user_id, await self._passwords.hash(password))
         return self._signed_in(user, await self._open(user))

@@ -31,7 +31,10 @@ class AuthSettings(MeshSettings):
     password_threads: int = Field(2, ge=1, description="Password hashes that are computed at once.")
     password_queue: int = Field(64, ge=0, description="Sign-ins that wait for a thread; more are refused as overload.")
 
-    lockout_tries: int = Field(5, ge=1, description="Wrong tries in a row that lock a user name.")
+    lockout_tries: int = Field(5, ge=1, description="Wrong tries in a row that lock an address out of a user name.")
+    lockout_tries_in_all: int = Field(
+        100, ge=1, description="Wrong tries at a user name, and from an address, that may come within the window."
+    )
     lockout_window_s: int = Field(900, ge=1, description="Wrong tries longer ago are forgotten.")
     lockout_wait_s: float = Field(
         30.0, gt=0, description="First wait after too many wrong tries; it doubles with each further one, up to 15 min."
