@@ -12,6 +12,8 @@ from bench.cores import allow_open_files
 from bench.machine import describe_machine
 from bench.mesh import MESH
 from bench.options import Options
+from bench.page import page
+from bench.progress import SuiteProgress, last_took_s
 from bench.report import Report, Row, figure, print_report, save
 from bench.spine import SPINE
 from bench.suite import Suite
@@ -58,20 +60,26 @@ def in_short(row: Row) -> str:
 def main(arguments: list[str]) -> int:
     """Measures, prints, and writes bench/results/ unless the run was a quick one; 1 where a bench failed."""
     given = parse(arguments)
-    progress = Console(stderr=True, highlight=False)
-    options = Options(given.quick, tuple(given.only), lambda text: progress.print(text, style="dim", markup=False))
+    terminal = Console(stderr=True, highlight=False)
+    suite = SUITES[given.suite]
+    names = [bench.name for bench in suite.chosen(given.only)]
+    progress = SuiteProgress(terminal, names, {} if given.quick else last_took_s(suite.name))
+    options = Options(given.quick, tuple(given.only), progress.say, progress.begin)
     # What runs within this process logs as well, and standard output is the report's.
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     machine = describe_machine()
     allow_open_files()
     try:
-        rows = asyncio.run(measure(SUITES[given.suite], options))
+        with progress:
+            rows = asyncio.run(measure(suite, options))
     except (KeyboardInterrupt, asyncio.CancelledError):
         options.say("stopped")
         return 130
-    report = Report(machine, rows, quick=given.quick)
+    report = Report(machine, rows, quick=given.quick, took_s=progress.took_s)
     if not given.quick:
-        options.say(f"written to {save(report, given.suite)}")
+        file = save(report, suite.name)
+        file.with_suffix(".html").write_text(page(report, suite.name), encoding="utf-8")
+        options.say(f"written to {file}, and as a page with the goals as bars to {file.with_suffix('.html').name}")
     if given.json:
         print(report.to_json())
     else:

@@ -19,11 +19,13 @@ class Options:
         quick: Short runs.
         only: Benches to run; empty runs all.
         say: Tells a person how far it is.
+        begin: Told the name of each bench as it begins.
     """
 
     quick: bool = False
     only: tuple[str, ...] = ()
     say: Callable[[str], None] = _silent
+    begin: Callable[[str], None] = _silent
 
     def pick(self, whole: T, quick: T) -> T:
         """The amount of work: `quick` in a quick run."""

@@ -2,8 +2,8 @@
 
 import json
 import operator
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,14 @@ class Row:
     goal: str = ""
 
     @property
+    def judged(self) -> float | None:
+        """What the goal is for."""
+        return self.value if self.ratio is None else self.ratio
+
+    @property
     def met(self) -> bool | None:
         """Whether the goal is met; None without a goal or a figure."""
-        figure = self.value if self.ratio is None else self.ratio
+        figure = self.judged
         if not self.goal or figure is None:
             return None
         relation, limit = self.goal.split()
@@ -62,10 +67,13 @@ class Report:
     rows: Sequence[Row]
     quick: bool = False
     """Its runs were short: the figures show that the benches work, and little else."""
+    took_s: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each bench took."""
 
     def to_dict(self) -> dict[str, Any]:
-        """`{machine, quick, rows}`."""
-        return {"machine": self.machine.to_dict(), "quick": self.quick, "rows": [asdict(row) for row in self.rows]}
+        """`{machine, quick, took_s, rows}`."""
+        rows = [asdict(row) for row in self.rows]
+        return {"machine": self.machine.to_dict(), "quick": self.quick, "took_s": dict(self.took_s), "rows": rows}
 
     def to_json(self) -> str:
         """The report as indented JSON."""
@@ -106,6 +114,15 @@ def print_report(report: Report, console: Console) -> None:
     for row in report.rows:
         quartiles = f" (quartiles {spread(row)})" if row.quartiles else ""
         console.print(f"{row.name}{quartiles}: {row.detail}", style="dim", markup=False)
+
+
+def reached(row: Row) -> float:
+    """How much of its goal a row reaches: 1 is the goal itself, more is better, whichever way the goal points."""
+    relation, limit = row.goal.split()
+    wanted, found = float(limit), row.judged or 0.0
+    if relation.startswith("<"):
+        wanted, found = found, wanted
+    return found / wanted if wanted > 0 else float("inf")
 
 
 def spread(row: Row) -> str:

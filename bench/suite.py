@@ -53,7 +53,7 @@ class Suite:
     async def measure(self, options: Options) -> AsyncIterator[Row]:
         """Runs benches one after the other; one that fails becomes a row without a value that says so."""
         for bench in self.chosen(options.only):
-            options.say(f"{bench.name} ...")
+            options.begin(bench.name)
             try:
                 async for row in bench.measure(options):
                     # What else the machine did: on a busy one the figures are of its leftovers.

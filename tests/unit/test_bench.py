@@ -1,7 +1,9 @@
 """The benches' own arithmetic. No test of this file measures time: that is what the benches are for."""
 
 import asyncio
+import io
 import json
+import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +19,9 @@ from bench.histogram import Histogram
 from bench.load import closed_loop, open_loop
 from bench.machine import describe_machine
 from bench.options import Options
+from bench.page import page
 from bench.processes import cpu_seconds, program
+from bench.progress import SuiteProgress, last_took_s
 from bench.report import Report, Row, figure, print_report, save
 from bench.spine import SPINE
 from bench.spine.chain import to_row
@@ -108,7 +112,7 @@ def test_the_header_of_a_frame_is_read_without_the_rest() -> None:
 def test_a_report_is_the_machine_and_its_rows(tmp_path: Path) -> None:
     report = Report(describe_machine(), [Row("spine.x", 1234.5, "ms", 100.0, 0.081, "how"), Row("spine.y", None, "")])
     document = json.loads(save(report, "spine", tmp_path).read_text())
-    assert set(document) == {"machine", "quick", "rows"}
+    assert set(document) == {"machine", "quick", "rows", "took_s"}
     assert set(document["rows"][0]) == {
         "name", "value", "unit", "baseline", "ratio", "detail", "quartiles", "goal",
     }  # fmt: skip
@@ -116,6 +120,38 @@ def test_a_report_is_the_machine_and_its_rows(tmp_path: Path) -> None:
     console = Console(width=100, record=True, quiet=False, file=(tmp_path / "out").open("w"))
     print_report(report, console)
     assert "1,234" in console.export_text()
+
+
+def test_a_page_shows_each_goal_as_a_bar_that_passes_the_middle_where_it_is_met() -> None:
+    rows = [
+        Row("mesh.fewer", 3.0, "us", goal="<= 5"),
+        Row("mesh.more", 1.0, "/s", 2.0, 0.5, "a < b", goal=">= 1"),
+        Row("mesh.unjudged", 1.0, "us"),
+        Row("mesh.away", None, "", detail="failed", goal="<= 1"),
+    ]
+    shown = page(Report(describe_machine(), rows), "mesh")
+    assert "Goals: 1 of 2 met" in shown
+    assert [float(width) for width in re.findall(r"width:([0-9.]+)%\"", shown)] == [pytest.approx(83.3), 25.0]
+    assert "a &lt; b" in shown
+
+
+def test_who_waits_for_a_bench_is_told_how_long_it_and_the_rest_took_last_time(tmp_path: Path) -> None:
+    for number, took in enumerate(({"chain": 1.0, "quota": 30.0}, {"chain": 60.0})):
+        report = Report(describe_machine(), [], took_s=took)
+        (tmp_path / f"mesh-{number}.json").write_text(report.to_json())
+    (tmp_path / "spine-1.json").write_text(Report(describe_machine(), [], took_s={"gateway": 1.0}).to_json())
+    said = io.StringIO()
+    with SuiteProgress(Console(file=said), ["chain", "quota", "gateway"], last_took_s("mesh", tmp_path)) as progress:
+        progress.begin("chain")
+    with SuiteProgress(Console(file=said), ["chain", "quota"], last_took_s("mesh", tmp_path)) as progress:
+        progress.begin("chain")
+        progress.begin("quota")
+    assert said.getvalue().splitlines() == [
+        "1 of 3: chain ...",
+        "1 of 2: chain (took 60 s last time; all that is left 90 s) ...",
+        "2 of 2: quota (took 30 s last time; all that is left 30 s) ...",
+    ]
+    assert set(progress.took_s) == {"chain", "quota"}
 
 
 @pytest.mark.parametrize(
