@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from aac_grpc.backends.errors import BackendError, SupervisorUnresponsive
+from aac_grpc.backends.local_socket import short_path
 from aac_grpc.backends.spec import SupervisorStatus
 from aac_grpc.backends.state import StateDirectory
 
@@ -26,16 +26,6 @@ _POLL_S = 0.05
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """Answers one request; a `BackendError` becomes an answer with the key `error`."""
-
-
-@contextlib.contextmanager
-def _short_path(directory: Path) -> Iterator[str]:
-    """A path to the socket within the 108 bytes that the kernel allows, however deep the directory lies."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/{_SOCKET}"
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.asynccontextmanager
@@ -55,7 +45,7 @@ async def serve_control(run_directory: Path, handler: Handler) -> AsyncIterator[
 
     (run_directory / _SOCKET).unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    with _short_path(run_directory) as path:
+    with short_path(run_directory / _SOCKET) as path:
         listener.bind(path)
     server = await asyncio.start_unix_server(answer, sock=listener, limit=_LONGEST_LINE)
     try:
@@ -137,7 +127,7 @@ def request_kill(state_dir: Path | StateDirectory, name: str, signal_name: str =
 
 
 def _exchange(run_directory: Path, request: bytes, timeout_s: float) -> bytes:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _short_path(run_directory) as path:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, short_path(run_directory / _SOCKET) as path:
         connection.settimeout(timeout_s)
         connection.connect(path)
         connection.sendall(request)

@@ -47,7 +47,8 @@ def _drop_to(uid: str, gid: str) -> None:
     os.setuid(int(uid))
 
 
-def _die_with(parent: int, death_signal: int) -> None:
+def die_with(parent: int, death_signal: int) -> None:
+    """Has the kernel send this process a signal when its parent's thread ends; ends it now where that has happened."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, death_signal, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> None:
     parent, death_signal, uid, gid, niceness, cwd, *argv = arguments
     os.nice(int(niceness))
     _drop_to(uid, gid)
-    _die_with(int(parent), int(death_signal))
+    die_with(int(parent), int(death_signal))
     try:
         os.chdir(cwd)
         os.execv(argv[0], argv)  # noqa: S606  the point of this program: the command comes from our own code

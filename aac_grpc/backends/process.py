@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from aac_grpc.backends.errors import ProcessFailed
+from aac_grpc.backends.forked import ForkedProcess, fork
 from aac_grpc.backends.launcher import launch_argv
 from aac_grpc.backends.logs import open_log, tail
 from aac_grpc.backends.spec import ProcessSpec, ProcessState, ProcessStatus
 
 _CHECK_TIMEOUT_S = 2.0
 _KILL_WAIT_S = 10.0
+
+Process = asyncio.subprocess.Process | ForkedProcess
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class SupervisedProcess:
         self._policy = policy
         self._on_change = on_change
         self._state = ProcessState.STARTING
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._stopping = False
@@ -170,10 +173,23 @@ class SupervisedProcess:
             self._last_exit = f"not ready after {self.spec.ready_deadline_s:g} s: {self._not_ready_because}"
         return ready_for_s, overdue
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> Process:
+        self._process = await self._forked() or await self._executed()
+        self._started_at = time.time()
+        self._on_change()
+        return self._process
+
+    async def _forked(self) -> Process | None:
+        if self.spec.fork_server is None:
+            return None
+        with contextlib.suppress(OSError):  # memory is not worth a service: it can be started without
+            return await fork(self.spec, self.spec.fork_server)
+        return None
+
+    async def _executed(self) -> Process:
         log = open_log(self.spec.log_path)
         try:
-            self._process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *self._command(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
@@ -184,9 +200,6 @@ class SupervisedProcess:
             )
         finally:
             os.close(log)
-        self._started_at = time.time()
-        self._on_change()
-        return self._process
 
     def _command(self) -> list[str]:
         spec = self.spec
@@ -261,7 +274,7 @@ class SupervisedProcess:
         self._process = None
         self._on_change()
 
-    async def _ask_to_end(self, process: asyncio.subprocess.Process, hurry: asyncio.Event | None) -> None:
+    async def _ask_to_end(self, process: Process, hurry: asyncio.Event | None) -> None:
         process.send_signal(self.spec.stop_signal)
         waits: set[asyncio.Task[Any]] = {asyncio.create_task(process.wait())}
         if hurry is not None:

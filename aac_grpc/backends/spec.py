@@ -54,6 +54,9 @@ class ProcessSpec:
     """What the kernel sends to the process when the supervisor dies without stopping it."""
     niceness: int = 0
     """How far its priority stands below the supervisor's, from 0 to 19."""
+    fork_server: Path | None = None
+    """Socket of a fork server that has imported what the program, `python -m MODULE`, needs: it is forked there. Where
+    nobody answers, and always where this is None, the program is started afresh."""
     depends_on: tuple[str, ...] = ()
     """Processes that stop only after this one."""
     waits_for: tuple[str, ...] | None = None

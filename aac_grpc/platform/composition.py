@@ -6,10 +6,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import aac
 
+from aac_grpc.backends.forked import answers
 from aac_grpc.backends.ports import port_of
 from aac_grpc.backends.spec import ProcessSpec
 from aac_grpc.backends.state import StateDirectory
@@ -26,6 +28,8 @@ AUTH = "auth-service"
 TRADING = "trading-engine"
 FEED = "feed"
 SUPERVISOR = "supervisor"
+FORK_SERVER = "fork-server"
+"""The process that the services' processes and the feeder are forked from."""
 
 _WORKERS = (TRADING, "risk-management", "market-data", "analytics")
 SERVICES = (REGISTRY, AUTH, *_WORKERS, GATEWAY)
@@ -127,6 +131,19 @@ class Platform:
         """What a service proves itself with."""
         return derive_service_secret(self.mesh_secret, service)
 
+    def fork_server(self) -> ProcessSpec:
+        """What the processes are forked from. They start without it, too: slower, and each with all memory its own."""
+        socket = self._fork_socket
+        return ProcessSpec(
+            name=FORK_SERVER,
+            argv=(sys.executable, "-m", "aac_grpc.backends.fork_server", str(socket), "aac_grpc.platform.preload"),
+            env=_inherited(),
+            log_path=self.state.log_path(FORK_SERVER),
+            ready=partial(answers, socket),
+            ready_deadline_s=60.0,
+            grace_s=1.0,
+        )
+
     def processes(self) -> list[ProcessSpec]:
         """Every process. All start at once; the gateway stops first and the registry last."""
         before = {REGISTRY: (), AUTH: (REGISTRY,), GATEWAY: (REGISTRY, AUTH, *_WORKERS)}
@@ -166,10 +183,15 @@ class Platform:
             ready=is_ready(admin_port),
             ready_deadline_s=90.0,
             grace_s=20.0,
+            fork_server=self._fork_socket,
             depends_on=(*self.backends, *self._names(after)),
             # Services find each other as they come: starting them one after the other would only take longer.
             waits_for=self.backends,
         )
+
+    @property
+    def _fork_socket(self) -> Path:
+        return self.state.run / "fork.sock"
 
     def _database(self, service: str) -> dict[str, str]:
         """Where a service's own corner of the embedded PostgreSQL is, and the process's share of its connections."""
@@ -198,6 +220,7 @@ class Platform:
             },
             log_path=self.state.log_path(FEED),
             grace_s=5.0,
+            fork_server=self._fork_socket,
             depends_on=self._names((AUTH, TRADING)),
         )
 
@@ -217,7 +240,8 @@ def _inherited() -> dict[str, str]:
         for name, value in os.environ.items()
         if (name in _INHERITED or name.startswith(_INHERITED_PREFIXES)) and name not in _SECRETS
     }
-    return {**kept, "PYTHONPATH": _source_roots(), "PYTHONUNBUFFERED": "1"}
+    # NumPy's linear algebra would start threads when it is imported, and the service with the event loop has a core.
+    return {**kept, "PYTHONPATH": _source_roots(), "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _source_roots() -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from aac_grpc.backends.embedded import ALL, BACKENDS, EmbeddedBackends
+from aac_grpc.backends.errors import ProcessFailed
+from aac_grpc.backends.forked import can_fork
 from aac_grpc.backends.ports import held, require_free
 from aac_grpc.backends.spec import Progress
 from aac_grpc.backends.state import StateDirectory
@@ -55,7 +57,8 @@ async def start(
     await asyncio.to_thread(require_free, planned.ports)
     stack.enter_context(held(planned.ports.values()))
     embedded = EmbeddedBackends(state, port_offset, variables=wanted, supervisor=supervisor, progress=progress)
-    await stack.enter_async_context(embedded)
+    async with _fork_server_beside(supervisor, planned):
+        await stack.enter_async_context(embedded)
     urls = {variable: os.environ[variable] for variable in ALL if variable not in wanted} | dict(embedded.urls)
     corners = {}
     if "DATABASE_URL" in wanted:
@@ -65,6 +68,22 @@ async def start(
     await asyncio.to_thread(_write_credentials, platform)
     await supervisor.start(platform.processes())
     return platform
+
+
+@asynccontextmanager
+async def _fork_server_beside(supervisor: Supervisor, platform: Platform) -> AsyncIterator[None]:
+    """Starts the fork server during the block, and has it ready, or failed, at the end of it."""
+    if not can_fork():
+        yield
+        return
+    starting = asyncio.create_task(supervisor.start([platform.fork_server()]))
+    try:
+        yield
+        with suppress(ProcessFailed):  # the status and its log tell why; services start without it
+            await starting
+    finally:
+        starting.cancel()
+        await asyncio.wait({starting})
 
 
 async def prepare(supervisor: Supervisor, platform: Platform, progress: Progress) -> str | None:
