@@ -14,7 +14,10 @@ from pathlib import Path
 from aac_grpc.backends.local_socket import short_path
 from aac_grpc.backends.spec import ProcessSpec
 
-_FORKED_WITHIN_S = 5.0
+FORK_SERVER = "fork-server"
+"""Name of the supervised process that others are forked from."""
+FORKED_WITHIN_S = 5.0
+"""A fork server that needs longer is left alone."""
 _PR_SET_CHILD_SUBREAPER = 36
 _PYTHON_MODULE = "-m"
 
@@ -86,7 +89,7 @@ async def fork(spec: ProcessSpec, fork_server: Path) -> ForkedProcess:
         "death_signal": int(spec.death_signal),
         "parent": os.getpid(),
     }
-    async with asyncio.timeout(_FORKED_WITHIN_S):
+    async with asyncio.timeout(FORKED_WITHIN_S):
         with short_path(fork_server) as path:
             reader, writer = await asyncio.open_unix_connection(path)
         with contextlib.closing(writer), _ADOPTIONS:

@@ -11,10 +11,12 @@ import typer
 
 from aac_grpc.backends.control import read_status, request_restart
 from aac_grpc.backends.errors import BackendError
-from aac_grpc.backends.spec import SupervisorStatus
+from aac_grpc.backends.forked import FORK_SERVER
+from aac_grpc.backends.spec import ProcessState, SupervisorStatus
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.cli.command import JsonOption
 from aac_grpc.cli.output import console, print_json
+from aac_grpc.common.ports import GRPC_PORTS
 from aac_grpc.platform.replicas import instances_of, parse_replicas
 
 NamesArgument = Annotated[
@@ -66,8 +68,12 @@ def restart(names: NamesArgument = None, json: JsonOption = False) -> None:
     status = read_status(state)
     if status is None:
         raise BackendError(f"nothing runs on {state.path}; start it with `aac up`")
+    steps = plan(status, names or ())
+    if needs_fork_server(status, steps):
+        with console.status("import the code anew"):
+            request_restart(state, FORK_SERVER, until_ready=True)
     done = []
-    for restarted in _roll(state, plan(status, names or ())):
+    for restarted in _roll(state, steps):
         done.append(restarted)
         if not json:
             away = " [yellow](its only instance: it was away meanwhile)[/yellow]" if restarted.interrupted else ""
@@ -102,6 +108,12 @@ def plan(status: SupervisorStatus, names: Sequence[str]) -> list[Step]:
     # As they were started: the registry first.
     wanted = names or sorted(services, key=running.index)
     return list(dict.fromkeys(step for name in wanted for step in by_name[name]))
+
+
+def needs_fork_server(status: SupervisorStatus, steps: Sequence[Step]) -> bool:
+    """Whether the steps start processes from a fork server, which has imported the code as it was."""
+    forks = any(one.name == FORK_SERVER and one.state is not ProcessState.FAILED for one in status.processes)
+    return forks and any(step.service in GRPC_PORTS for step in steps)
 
 
 def _steps(service: str, replicas: Mapping[str, int]) -> list[Step]:

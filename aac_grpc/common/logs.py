@@ -26,14 +26,19 @@ _json_exceptions = structlog.processors.ExceptionRenderer(
 class LineWriter:
     """Writes lines on a thread of its own; drops and counts them when the reader does not keep up."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, on_thread: bool = True) -> None:
         self._stream = stream
         self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
-        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
+        self._thread: threading.Thread | None = None
+        if on_thread:
+            self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+            self._thread.start()
 
     def write(self, line: str) -> None:
         """Takes one line without waiting."""
+        if self._thread is None:
+            self._put(line)
+            return
         try:
             self._lines.put_nowait(line)
         except queue.Full:
@@ -41,6 +46,8 @@ class LineWriter:
 
     def close(self, timeout_s: float = 2.0) -> None:
         """Writes what waits and ends the thread."""
+        if self._thread is None:
+            return
         try:
             self._lines.put(None, timeout=timeout_s)
         except queue.Full:
@@ -49,13 +56,16 @@ class LineWriter:
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            try:
-                self._stream.write(line + "\n")
-                if self._lines.empty():
-                    self._stream.flush()
-            except (OSError, ValueError):
-                # The reader has gone; the process lives on without logs.
-                metrics.LOG_LINES_DROPPED.inc()
+            self._put(line)
+
+    def _put(self, line: str) -> None:
+        try:
+            self._stream.write(line + "\n")
+            if self._lines.empty():
+                self._stream.flush()
+        except (OSError, ValueError):
+            # The reader has gone; the process lives on without logs.
+            metrics.LOG_LINES_DROPPED.inc()
 
 
 class _Logger:
@@ -86,7 +96,9 @@ def _drop_none(_: Any, __: str, event: Event) -> Event:
     return {key: value for key, value in event.items() if value is not None}
 
 
-def configure(service: str, instance: str, *, level: str = "info", json: bool = True) -> LineWriter:
+def configure(
+    service: str, instance: str, *, level: str = "info", json: bool = True, on_thread: bool = True
+) -> LineWriter:
     """Sets the process's logging up.
 
     Args:
@@ -94,11 +106,12 @@ def configure(service: str, instance: str, *, level: str = "info", json: bool = 
         instance: Names this process.
         level: Least severe lines to write.
         json: JSON objects, else lines for people.
+        on_thread: Lines are written by a thread; else at once, in a process that forks and may have none.
 
     Returns:
         The writer, to close at the end.
     """
-    writer = LineWriter(sys.stdout)
+    writer = LineWriter(sys.stdout, on_thread=on_thread)
     number = logging.getLevelName(level.upper())
     # Not the default formatter for people: it prints local variables, and passwords with them.
     plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)

@@ -1,6 +1,9 @@
 """The metrics that every process exports, under the standard names where there are some."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, disable_created_metrics
+
+# They would name the time at which this was imported, which may be another process's, from which ours was forked.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client has no annotation there
 
 METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 LATENCY_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

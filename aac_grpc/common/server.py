@@ -91,8 +91,13 @@ class Server:
         half_open: Ends calls whose message does not come; from `start` on.
     """
 
-    def __init__(self, service: Service, settings: ServiceSettings | None = None) -> None:
+    def __init__(self, service: Service, settings: ServiceSettings | None = None, worker: Worker | None = None) -> None:
         """Makes a server that is not started.
+
+        Args:
+            service: What it serves.
+            settings: Of the process; None reads the environment.
+            worker: Which of several processes behind one port it is.
 
         Raises:
             ValueError: Several workers are asked for, of a service that can't have them.
@@ -101,8 +106,8 @@ class Server:
         settings = settings or service.settings()
         if settings.workers > 1 and not service.stateless:
             raise ValueError(f"{service.name} can't have several workers: its process holds what no other one may hold")
-        self._worker = Worker.of_this_process()
-        self.settings = settings if self._worker is None else self._worker.settings(settings)
+        self._worker = worker
+        self.settings = settings if worker is None else worker.settings(settings)
         self.resources = Resources(service.name, self.settings, service.requires)
         self.servicers: list[Servicer] = []
         self.address = ""
@@ -126,19 +131,33 @@ class Server:
         """
         import uvloop
 
-        settings = self.settings
         allow_open_files()
-        if self._worker is not None:
-            self._worker.end_with_parent()
-        writer = logs.configure(
-            self.service.name, settings.instance_id, level=settings.log_level, json=settings.log_json
-        )
+        if self.settings.workers > 1:
+            self._run_workers()
+            return
+        writer = self._log_lines()
         try:
-            if settings.workers > 1 and self._worker is None:
-                sys.exit(asyncio.run(Workers(self.service.name, settings).run()))
             uvloop.run(self._serve_until_told())
         finally:
             writer.close()
+
+    def _run_workers(self) -> None:
+        """Forks the workers, each of which goes on as a server of its own."""
+        self._log_lines(on_thread=False)
+        worker = Workers(self.service.name, self.settings).run()
+        if isinstance(worker, int):
+            sys.exit(worker)
+        Server(self.service, self.settings, worker).run()
+
+    def _log_lines(self, *, on_thread: bool = True) -> logs.LineWriter:
+        settings = self.settings
+        return logs.configure(
+            self.service.name,
+            settings.instance_id,
+            level=settings.log_level,
+            json=settings.log_json,
+            on_thread=on_thread,
+        )
 
     async def start(self) -> None:
         """Starts to serve; returns when the server takes calls.

@@ -1,26 +1,24 @@
 """Several processes of one service behind one port: workers, and the process that holds the port and minds them.
 
-The kernel spreads connections over processes that listen with SO_REUSEPORT. Each worker is the same command once more,
-a fresh interpreter: gRPC does not survive a fork.
+The kernel spreads connections over processes that listen with SO_REUSEPORT. Workers are forked, so that they share what
+was imported. gRPC does not survive a fork: who minds them has one thread, no event loop and nothing of gRPC's.
 """
 
-import asyncio
 import ctypes
-import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import structlog
 
+from aac_grpc.common.footprint import settle
 from aac_grpc.common.ports import GRPC_PORTS
 from aac_grpc.common.settings import ServiceSettings
 
-_VARIABLE = "AAC_WORKER"
 _PR_SET_PDEATHSIG = 1
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
@@ -29,6 +27,8 @@ STEADY_S = 10.0
 MOST_VAIN_STARTS = 5
 """In a row, of one worker: then the service ends, for whoever minds it to see."""
 STOP_MARGIN_S = 10.0
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 _log = structlog.get_logger("workers")
 
@@ -44,12 +44,6 @@ class Worker:
     grpc_port: int
     instance_id: str
 
-    @classmethod
-    def of_this_process(cls) -> "Worker | None":
-        """What this process was told; None where it is not a worker. What it starts itself is none either."""
-        told = os.environ.pop(_VARIABLE, None)
-        return None if told is None else cls(**json.loads(told))
-
     @property
     def is_first(self) -> bool:
         """The one that speaks for all: it has the admin port that was asked for, and the lease at the registry."""
@@ -59,7 +53,12 @@ class Worker:
         """Settings of the worker, from those of the service."""
         admin_port = given.admin_port if self.is_first else 0
         return given.model_copy(
-            update={"grpc_port": self.grpc_port, "admin_port": admin_port, "instance_id": self.instance_id}
+            update={
+                "workers": 1,
+                "grpc_port": self.grpc_port,
+                "admin_port": admin_port,
+                "instance_id": self.instance_id,
+            }
         )
 
     def end_with_parent(self) -> None:
@@ -94,6 +93,14 @@ def reserve(host: str, port: int) -> socket.socket:
     return holder
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A worker that runs."""
+
+    number: int
+    began: float
+
+
 class Workers:
     """The processes of one service on this machine's one port."""
 
@@ -111,68 +118,94 @@ class Workers:
             raise OSError("several workers need Linux: elsewhere SO_REUSEPORT does not spread connections")
         self._settings = settings
         self._port = GRPC_PORTS.get(service, 0) if settings.grpc_port is None else settings.grpc_port
-        self._processes: dict[int, asyncio.subprocess.Process] = {}
-        self._stopping = False
+        self._running: dict[int, _Run] = {}
+        """By process id."""
+        self._due: dict[int, float] = {}
+        """When the workers that do not run are to be started, by number."""
+        self._vain: dict[int, int] = {}
 
-    async def run(self) -> int:
-        """Keeps the workers running until SIGTERM or SIGINT; returns the exit code.
+    def run(self) -> Worker | int:
+        """Keeps the workers running until SIGTERM or SIGINT.
+
+        Returns:
+            In each worker what it is, at once; in who minds them the exit code.
 
         Raises:
             OSError: The port is taken.
         """
-        settings, told = self._settings, asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, told.set)
+        settings = self._settings
+        settle()
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         with reserve(settings.grpc_host, self._port) as holder:
             self._port = holder.getsockname()[1]
             _log.info("starting workers", workers=settings.workers, port=self._port)
-            waiting = loop.create_task(told.wait())
-            keepers = [loop.create_task(self._keep(number)) for number in range(1, settings.workers + 1)]
-            try:
-                await asyncio.wait({waiting, *keepers}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await self._stop()
-                for task in (waiting, *keepers):
-                    task.cancel()
-                await asyncio.gather(waiting, *keepers, return_exceptions=True)
+            self._due = dict.fromkeys(range(1, settings.workers + 1), 0.0)
+            worker = self._keep()
+            if worker is not None:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                return worker
+            self._stop()
         _log.info("workers stopped")
-        return 0 if told.is_set() else 1
+        return int(MOST_VAIN_STARTS in self._vain.values())
 
-    async def _keep(self, number: int) -> None:
-        """Starts a worker whenever it does not run; returns when it is of no use to go on."""
-        loop, vain = asyncio.get_running_loop(), 0
-        while not self._stopping:
-            began = loop.time()
-            process = self._processes[number] = await asyncio.create_subprocess_exec(
-                sys.executable, *sys.orig_argv[1:], env=self._environment(number)
-            )
-            code = await process.wait()
-            if self._stopping:
-                return
-            vain = vain + 1 if loop.time() - began < STEADY_S else 0
-            _log.error("a worker ended", worker=number, pid=process.pid, code=code, vain_starts=vain)
-            if vain >= MOST_VAIN_STARTS:
-                return
-            await asyncio.sleep(min(FIRST_PAUSE_S * 2**vain, LONGEST_PAUSE_S))
+    def _keep(self) -> Worker | None:
+        """Starts each worker whenever it does not run; returns in it, or when told to stop, or when it is of no use."""
+        while True:
+            for number in [number for number, due in self._due.items() if due <= time.monotonic()]:
+                if (worker := self._start(number)) is not None:
+                    return worker
+            if self._wait(min(self._due.values(), default=None)) in (signal.SIGTERM, signal.SIGINT):
+                return None
+            for pid, code in self._ended():
+                if self._note(pid, code) == MOST_VAIN_STARTS:
+                    return None
 
-    def _environment(self, number: int) -> Mapping[str, str]:
+    def _start(self, number: int) -> Worker | None:
         worker = Worker(number, os.getpid(), self._port, f"{self._settings.instance_id}-w{number}")
-        return {**os.environ, _VARIABLE: json.dumps(asdict(worker))}
+        pid = os.fork()
+        if pid == 0:
+            worker.end_with_parent()
+            return worker
+        del self._due[number]
+        self._running[pid] = _Run(number, time.monotonic())
+        return None
 
-    async def _stop(self) -> None:
+    def _note(self, pid: int, code: int) -> int:
+        """Notes the end of a worker; returns how often in a row it was started in vain."""
+        run = self._running.pop(pid)
+        vain = self._vain.get(run.number, 0) + 1 if time.monotonic() - run.began < STEADY_S else 0
+        _log.error("a worker ended", worker=run.number, pid=pid, code=code, vain_starts=vain)
+        self._vain[run.number] = vain
+        self._due[run.number] = time.monotonic() + min(FIRST_PAUSE_S * 2**vain, LONGEST_PAUSE_S)
+        return vain
+
+    def _ended(self) -> list[tuple[int, int]]:
+        """Process ids and exit codes of the workers that have ended since."""
+        states = [(pid, os.waitpid(pid, os.WNOHANG)) for pid in self._running]
+        return [(pid, os.waitstatus_to_exitcode(status)) for pid, (ended, status) in states if ended]
+
+    @staticmethod
+    def _wait(until: float | None) -> int | None:
+        """Waits for a signal; returns its number, or None when the time has come."""
+        if until is None:
+            return signal.sigwaitinfo(_SIGNALS).si_signo
+        told = signal.sigtimedwait(_SIGNALS, max(0.0, until - time.monotonic()))
+        return None if told is None else told.si_signo
+
+    def _stop(self) -> None:
         """Has the workers shut down gracefully, and kills those that take too long."""
-        self._stopping = True
-        running = [process for process in self._processes.values() if process.returncode is None]
-        self._signal(running, signal.SIGTERM)
-        grace = self._settings.drain_grace_s + self._settings.shutdown_grace_s + STOP_MARGIN_S
-        with suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await asyncio.gather(*(process.wait() for process in running))
-        self._signal([process for process in running if process.returncode is None], signal.SIGKILL)
-        await asyncio.gather(*(process.wait() for process in running))
+        settings = self._settings
+        deadline = time.monotonic() + settings.drain_grace_s + settings.shutdown_grace_s + STOP_MARGIN_S
+        self._signal(signal.SIGTERM)
+        while self._running and time.monotonic() < deadline:
+            self._wait(deadline)
+            for pid, _ in self._ended():
+                del self._running[pid]
+        self._signal(signal.SIGKILL)
+        for pid in self._running:
+            os.waitpid(pid, 0)
 
-    def _signal(self, processes: list[asyncio.subprocess.Process], number: signal.Signals) -> None:
-        for process in processes:
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self._running:
             with suppress(ProcessLookupError):
-                process.send_signal(number)
+                os.kill(pid, number)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aac
 
-from aac_grpc.backends.forked import answers
+from aac_grpc.backends.forked import FORK_SERVER, answers
 from aac_grpc.backends.ports import port_of
 from aac_grpc.backends.spec import ProcessSpec
 from aac_grpc.backends.state import StateDirectory
@@ -28,8 +28,6 @@ AUTH = "auth-service"
 TRADING = "trading-engine"
 FEED = "feed"
 SUPERVISOR = "supervisor"
-FORK_SERVER = "fork-server"
-"""The process that the services' processes and the feeder are forked from."""
 
 _WORKERS = (TRADING, "risk-management", "market-data", "analytics")
 SERVICES = (REGISTRY, AUTH, *_WORKERS, GATEWAY)

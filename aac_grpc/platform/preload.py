@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna
 import importlib
 import pkgutil
 
@@ -18,5 +19,5 @@ for _package in (aac, aac_grpc.common, aac_grpc.servicers, aac_grpc.registry, aa
     for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
         importlib.import_module(_module.name)
 
-__all__ = ("redis", "uvloop")
+__all__ = ("encodings", "redis", "uvloop")
 """Imported where they are first used, elsewhere."""

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from aac.marketdata.v1.marketdata_pb2 import StreamRequest, StreamResponse, Subscription
@@ -15,6 +16,7 @@ from aac.type.v1 import stream_pb2
 from aac.type.v1.stream_pb2 import ResumePoint
 from grpc import aio
 
+from aac_grpc.backends.forked import FORK_SERVER
 from aac_grpc.backends.postgres import MAX_CONNECTIONS
 from aac_grpc.client import AsyncClient
 from tests.support.installation import SERVICES, Installation, new_installation
@@ -96,10 +98,20 @@ async def test_each_service_has_two_instances_which_the_mesh_shows(pair: Install
         assert len({one["instance_id"] for one in instances}) == 2
     names = {one["name"]: one["state"] for one in (await pair.status())["status"]["processes"]}
     services = [f"{service}{suffix}" for service in SERVICES for suffix in ("", "-2")]
-    assert names == dict.fromkeys((*BACKENDS, *services), "ready")
+    assert names == dict.fromkeys((*BACKENDS, FORK_SERVER, *services), "ready")
     table = await pair.aac("mesh")
     assert table.code == 0
     assert table.output.count("serving") == 2 * len(SERVICES)
+
+
+async def test_all_service_processes_share_what_they_import(pair: Installation) -> None:
+    processes = {one["name"]: psutil.Process(one["pid"]) for one in (await pair.status())["status"]["processes"]}
+    maps = {name: process.memory_maps() for name, process in processes.items() if name not in BACKENDS}
+    libraries = {name: {one.path for one in of if ".so" in one.path} for name, of in maps.items()}
+    for name, of in maps.items():
+        # Memory that was written and still belongs to several: only a fork makes such.
+        assert sum(one.shared_dirty for one in of) > 20 << 20, name
+        assert libraries[name] <= libraries[FORK_SERVER], name
 
 
 async def test_all_processes_stay_within_the_databases_connections(pair: Installation) -> None:
@@ -209,7 +221,7 @@ async def test_another_up_may_have_another_number_of_instances() -> None:
         assert (await installation.down()).code == 0
         await installation.up("--no-flow", "--replicas", "market-data=3")
         names = [one["name"] for one in (await installation.status())["status"]["processes"]]
-        assert sorted(names) == sorted((*BACKENDS, *SERVICES, "market-data-2", "market-data-3"))
+        assert sorted(names) == sorted((*BACKENDS, FORK_SERVER, *SERVICES, "market-data-2", "market-data-3"))
         expected = {**dict.fromkeys(SERVICES, 1), "market-data": 3}
         await eventually(lambda: counts(installation), expected)
         async with installation.client(trader.username, trader.password) as client:

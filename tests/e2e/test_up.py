@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from grpc import aio
 
+from aac_grpc.backends.forked import FORK_SERVER
 from aac_grpc.backends.ports import DEFAULT_PORTS, is_free
 from aac_grpc.client.errors import Unauthenticated
 from tests.support.installation import SERVICES, Installation, lives, new_installation
@@ -44,7 +45,7 @@ async def trades(installation: Installation) -> None:
 async def test_a_second_up_finds_its_data_and_down_leaves_no_process(pytestconfig: pytest.Config) -> None:
     async with new_installation() as installation:
         first = await installation.up("--no-flow")
-        names = {*BACKENDS, *SERVICES}
+        names = {*BACKENDS, FORK_SERVER, *SERVICES}
         assert await processes_of(installation) == dict.fromkeys(names, "ready")
         (trader,) = await new_traders(installation, 1, "main", cash="123.45")
         passwords = dict(installation.passwords)
@@ -120,7 +121,7 @@ async def test_with_urls_given_nothing_embedded_starts(backends: Mapping[str, st
     given = {**backends, "DATABASE_URL": f"{url.rpartition('/')[0]}/{name}"}
     async with new_installation(environment=given) as installation:
         await installation.up("--no-flow")
-        assert await processes_of(installation) == dict.fromkeys(SERVICES, "ready")
+        assert await processes_of(installation) == dict.fromkeys((FORK_SERVER, *SERVICES), "ready")
         await trades(installation)
         running = await asyncio.to_thread(installation.processes)
         assert (await installation.down()).code == 0
@@ -135,7 +136,7 @@ async def test_a_plain_user_can_run_it() -> None:
         prefix, environment = await asyncio.to_thread(plain_user, installation.folder)
         installation.run_by(prefix, environment)
         await installation.up("--no-flow")
-        assert await processes_of(installation) == dict.fromkeys((*BACKENDS, *SERVICES), "ready")
+        assert await processes_of(installation) == dict.fromkeys((*BACKENDS, FORK_SERVER, *SERVICES), "ready")
         running = await asyncio.to_thread(installation.processes)
         owners = {process.uids().effective for process in running}
         assert 0 not in owners

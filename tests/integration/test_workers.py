@@ -137,6 +137,7 @@ async def test_workers_share_calls_and_one_lease_and_one_that_dies_is_replaced()
         first = await who_answers(address, 48)
         assert parent.pid not in first
         assert all(psutil.Process(pid).ppid() == parent.pid for pid in first)
+        assert psutil.Process(parent.pid).num_threads() == 1  # as it forks
         os.kill(min(first), signal.SIGKILL)
         # Calls on new connections go on with the one that is left, then with its new colleague as well.
         assert max(first) in await who_answers(address)

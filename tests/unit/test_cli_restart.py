@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from aac_grpc.backends.spec import ProcessState, ProcessStatus, SupervisorStatus
-from aac_grpc.cli.restart import plan
+from aac_grpc.cli.restart import needs_fork_server, plan
 
-PROCESSES = ("postgres", "registry", "trading-engine", "market-data", "market-data-2", "api-gateway", "feed")
+PROCESSES = (
+    "postgres",
+    "fork-server",
+    "registry",
+    "trading-engine",
+    "market-data",
+    "market-data-2",
+    "api-gateway",
+    "feed",
+)
 
 
 @pytest.fixture
@@ -48,7 +59,19 @@ def test_it_is_known_which_processes_nobody_stands_in_for(status: SupervisorStat
     assert alone == {"registry", "trading-engine", "api-gateway"}
 
 
+def test_services_are_restarted_with_the_code_that_is_there_now_unless_that_could_not_be_imported(
+    status: SupervisorStatus,
+) -> None:
+    assert [needs_fork_server(status, plan(status, names)) for names in ((), ("market-data-2",))] == [True, True]
+    assert not needs_fork_server(status, plan(status, ("postgres", "feed")))
+    broken = tuple(replace(one, state=ProcessState.FAILED) for one in status.processes)
+    for processes in (broken, status.processes[2:]):
+        assert not needs_fork_server(replace(status, processes=processes), plan(status, ()))
+
+
 def test_what_is_not_there_is_refused_by_name(status: SupervisorStatus) -> None:
     for unknown in ("analytics", "market-data-3", "nobody"):
-        with pytest.raises(ValueError, match=f"no service or process '{unknown}'; there are postgres, registry"):
+        with pytest.raises(
+            ValueError, match=f"no service or process '{unknown}'; there are postgres, fork-server, registry"
+        ):
             plan(status, (unknown,))
