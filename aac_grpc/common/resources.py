@@ -160,10 +160,11 @@ class Resources:
         from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 
         keys = RemoteKeys(
-            fetch_from(self.channels.stub(AuthServiceStub, AUTH_SERVICE, own_account=True)),
+            fetch_from(self.channels.stub(AuthServiceStub, AUTH_SERVICE)),
             self.clock,
             max_age_s=self.settings.jwks_refresh_s,
         )
+        self._own("token-keys", keys.open, keys.close, None)
         self.tasks.spawn(keys.keep_fresh, name="token-keys")
         return TokenVerifier(
             keys,

@@ -189,10 +189,10 @@ class Server:
         await self._migrate()
         built = service.build(resources)
         self.servicers = list(await built if inspect.isawaitable(built) else built)
-        await resources.open()
         self.shedding = LoadShedding(settings)
         self.half_open = HalfOpenCalls(settings)
         handlers = self._handlers(self.shedding)
+        await resources.open()
         for servicer in self.servicers:
             self._started.push_async_callback(servicer.stop)
             await servicer.start()

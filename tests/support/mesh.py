@@ -237,9 +237,11 @@ class PingMesh:
 
 
 @asynccontextmanager
-async def ping_mesh(servicer: PingServicer | None = None, **changes: Any) -> AsyncIterator[PingMesh]:
+async def ping_mesh(
+    servicer: PingServicer | None = None, auth: AuthDouble | None = None, **changes: Any
+) -> AsyncIterator[PingMesh]:
     """A ping server that takes the tokens of a signer; `changes` are settings of the ping server."""
-    auth, ping = AuthDouble(Signer()), servicer or PingServicer()
+    auth, ping = auth or AuthDouble(Signer()), servicer or PingServicer()
     async with (
         serving("auth-service", auth) as auth_server,
         serving("trading-engine", ping, **({"auth_address": auth_server.address} | changes)) as server,

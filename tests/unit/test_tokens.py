@@ -202,10 +202,23 @@ async def test_the_last_known_keys_hold_while_auth_service_is_away(
 
 async def test_without_any_key_the_caller_is_not_blamed(clock: ManualClock, jwks: Jwks, signer: Signer) -> None:
     jwks.away = True
-    verifier = TokenVerifier(RemoteKeys(jwks, clock), Revocations(clock, 5), issuer="aac", clock=clock)
+    keys = RemoteKeys(jwks, clock, patience_s=0.05)
+    verifier = TokenVerifier(keys, Revocations(clock, 5), issuer="aac", clock=clock)
     with pytest.raises(DependencyUnavailable) as away:
         await verify(verifier, signer.token())
     assert away.value.metadata == {"dependency": "auth-service"}
+
+
+async def test_the_first_tokens_wait_for_keys_that_come_late(
+    verifier: TokenVerifier, signer: Signer, jwks: Jwks
+) -> None:
+    jwks.away = True
+    waiting = [asyncio.ensure_future(verify(verifier, signer.token(f"user-{number}"))) for number in range(20)]
+    while jwks.fetches < 2:  # noqa: ASYNC110 the second one follows by itself
+        await asyncio.sleep(0.01)
+    jwks.away = False
+    await asyncio.gather(*waiting)
+    assert jwks.fetches <= 3
 
 
 async def test_the_memory_of_tokens_is_bounded(verifier: TokenVerifier, signer: Signer) -> None:
