@@ -144,7 +144,7 @@ def _ports(machine: Machine) -> Check:
     if machine.state_holder is not None:
         return Check("ports", True, f"in use by this installation, which runs (process {machine.state_holder})")
     held = "; ".join(f"{port} ({name}) by {holder}" for name, (port, holder) in taken.items())
-    remedy = "end what holds them, or move all ports with --port-offset 100"
+    remedy = f"end what holds them, or {machine.port_remedy}"
     return Check("ports", not taken, f"held: {held}" if taken else "all free", remedy if taken else "")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from aac_grpc.backends.backend import minimal_environment, package_directory
 from aac_grpc.backends.cache import cache_directory
 from aac_grpc.backends.errors import BackendError
-from aac_grpc.backends.ports import DEFAULT_PORTS, holder_of, is_free, port_of
+from aac_grpc.backends.ports import DEFAULT_PORTS, holder_of, how_to_move, is_free, port_of
 from aac_grpc.backends.state import StateDirectory
 
 PACKAGES: Mapping[str, str] = {
@@ -73,6 +73,8 @@ class Machine:
     """Where the programs are installed."""
     taken_ports: Mapping[str, tuple[int, str]]
     """Ports that are not free: their number and who holds them."""
+    port_remedy: str
+    """What to do where they are held; empty where none is."""
 
 
 def survey(state: StateDirectory, port_offset: int = 0) -> Machine:
@@ -82,6 +84,7 @@ def survey(state: StateDirectory, port_offset: int = 0) -> Machine:
         BackendError: The port offset is out of range.
     """
     fault, holder = _state_holder(state)
+    taken = _taken_ports(port_offset)
     return Machine(
         system=platform.system(),
         architecture=platform.machine(),
@@ -98,7 +101,8 @@ def survey(state: StateDirectory, port_offset: int = 0) -> Machine:
         state_holder=holder,
         cache=_cache(),
         environment=_directory(Path(sys.prefix)),
-        taken_ports=_taken_ports(port_offset),
+        taken_ports=taken,
+        port_remedy=how_to_move() if taken else "",
     )
 
 

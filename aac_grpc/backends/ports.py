@@ -27,6 +27,9 @@ DEFAULT_PORTS: Mapping[str, int] = MappingProxyType(
 
 MAX_OFFSET = 65535 - max(DEFAULT_PORTS.values()) - REPLICA_STEP * (MAX_REPLICAS - 1)
 
+_OFFSET_STEP = 100
+"""How far two checkouts lie apart: all instances of each service have room."""
+
 # Linux gives outgoing connections local ports from a range that holds ours: such a hold ends by itself, soon.
 _RETRY_FOR_S = 3.0
 _RETRY_EVERY_S = 0.1
@@ -80,6 +83,38 @@ def held(ports: Iterable[int], host: str = "127.0.0.1") -> Iterator[None]:
         yield
 
 
+def suggested_offset() -> int | None:
+    """An offset at which every port of the platform is free, with every instance that there may be; None without one.
+
+    Of those one that keeps all ports out of the range from which the system takes ports for outgoing connections, where
+    that leaves one: within it any program's connection may hold a port when a server is to listen there.
+    """
+    low, high = _outgoing_ports()
+    ports = [
+        port + REPLICA_STEP * replica
+        for name, port in DEFAULT_PORTS.items()
+        for replica in range(MAX_REPLICAS if name.removesuffix("-admin") in GRPC_PORTS else 1)
+    ]
+    offsets = range(_OFFSET_STEP, MAX_OFFSET + 1, _OFFSET_STEP)
+    quiet = [offset for offset in offsets if not any(low <= port + offset <= high for port in ports)]
+    return next((one for one in (*quiet, *offsets) if all(is_free(port + one) for port in ports)), None)
+
+
+def how_to_move() -> str:
+    """What to do where ports are taken."""
+    offset = suggested_offset()
+    return "move all ports with --port-offset" + (f" {offset}, where all are free" if offset is not None else "")
+
+
+def _outgoing_ports() -> tuple[int, int]:
+    """The first and the last port that the system gives to outgoing connections."""
+    try:
+        low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    except (OSError, ValueError):
+        return 49_152, 65_535  # IANA's
+    return int(low), int(high)
+
+
 def unused_port(host: str = "127.0.0.1") -> int:
     """A port that nobody listens on at the moment."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -127,7 +162,7 @@ def _explain(taken: Mapping[str, int]) -> str:
     held = "; ".join(
         f"port {port} ({name}) is held by {holder_of(port) or 'another process'}" for name, port in taken.items()
     )
-    return f"{held}. End what holds it, or move all ports with --port-offset, for example --port-offset 100"
+    return f"{held}. End what holds it, or {how_to_move()}"
 
 
 def _describe(pid: int) -> str:

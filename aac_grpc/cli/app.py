@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from aac_grpc.cli.failures import explain
+from aac_grpc.cli.failures import WrongUsage, explain
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "up": ("up", "Start the platform: backends, services, flow."),
@@ -68,7 +68,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     called = next((argument for argument in given if not argument.startswith("-")), None)
     try:
-        build(called)(given, prog_name="aac")
+        application = build(called)
+        # Wrong usage is told in a box for people, and by us for programs.
+        ended = application(given, prog_name="aac", standalone_mode="--json" not in given)
+        sys.exit(ended if isinstance(ended, int) else 0)
+    except typer.TyperException as error:
+        sys.exit(explain(WrongUsage(usage_fault(error)), as_json=True))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
@@ -77,6 +82,11 @@ def run(arguments: Sequence[str] | None = None) -> None:
         sys.exit(0)
     except Exception as error:
         sys.exit(explain(error, as_json="--json" in given))
+
+
+def usage_fault(error: typer.TyperException) -> str:
+    """What is wrong with a command line."""
+    return str(getattr(error, "format_message", error.__str__)())
 
 
 def _version(asked: bool) -> None:

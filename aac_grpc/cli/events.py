@@ -10,7 +10,7 @@ from aac.event.v1.event_pb2 import Event
 from rich.text import Text
 
 from aac_grpc.cli.command import Session, session_command
-from aac_grpc.cli.live import say_reconnecting
+from aac_grpc.cli.live import Reconnecting
 from aac_grpc.cli.output import clock, console, print_json
 from aac_grpc.client.models._record import moment
 from aac_grpc.client.updates import Gap
@@ -40,7 +40,7 @@ async def tail(
 ) -> None:
     """Domain events as they happen, until Ctrl-C. For operators: on this installation, acts as its admin."""
     watching = session.client.watch_events(
-        types=types or (), venue=venue, from_beginning=from_beginning, on_disconnect=say_reconnecting
+        types=types or (), venue=venue, from_beginning=from_beginning, on_disconnect=Reconnecting()
     )
     async with contextlib.aclosing(watching):
         async for update in watching:
@@ -62,13 +62,20 @@ def _say_gap(session: Session, gap: Gap) -> None:
 
 
 def _print_event(event: Event) -> None:
-    line = Text.assemble(
-        (f"{clock(moment(event.occurred_at))}  ", "dim"),
-        (f"{event.type:<24}", "bold"),
-        f" {event.key:<28}",
-        (f" {_essence(event)}", ""),
-    )
+    """Prints a line: on a terminal as much as one takes, elsewhere all of it."""
+    line = event_line(event)
+    if console.is_terminal:
+        line.truncate(console.width, overflow="ellipsis")
     console.print(line, soft_wrap=True)
+
+
+def event_line(event: Event) -> Text:
+    """What people see of an event; of most, 80 columns hold all."""
+    return Text.assemble(
+        (f"{clock(moment(event.occurred_at))}  ", "dim"),
+        (f"{event.type:<20}", "bold"),
+        f" {event.key:<13} {_essence(event)}",
+    )
 
 
 def _essence(event: Event) -> str:

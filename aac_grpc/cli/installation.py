@@ -72,8 +72,10 @@ def _print_status(found: SupervisorStatus) -> None:
     def age(process: ProcessStatus) -> str:
         return "-" if process.started_at is None else _duration(now - process.started_at)
 
+    workers = dict(one.split("=") for one in found.info.get("workers", "").split(",") if one)
     columns: list[Column] = [
         ("process", lambda one: one.name),
+        *([("workers", lambda one: int(workers.get(one.name, 1)))] if workers else []),
         ("state", lambda one: f"[{_COLOURS.get(one.state, 'yellow')}]{one.state}[/]"),
         ("pid", lambda one: str(one.pid or "-")),
         ("up", age),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Annotated
@@ -27,6 +28,7 @@ OnceOption = Annotated[bool, typer.Option("--once", help="Print it as it stands,
 QuotesOption = Annotated[bool, typer.Option("--quotes/--no-quotes", help="Quotes beside trades.")]
 
 _FRAME_S = 0.125
+_SAY_AGAIN_S = 10.0
 _BAR = 20
 _TRADES = 5
 _COLOURS = {Side.BUY: "green", Side.SELL: "red"}
@@ -44,7 +46,7 @@ async def watch(
     """Trades and quotes as they happen, until Ctrl-C. The stream resumes by itself; what is missed is said."""
     wanted = symbols or await all_symbols(session, venue)
     topics = (Topic.TRADES, Topic.QUOTES) if quotes else (Topic.TRADES,)
-    async with session.client.stream(on_disconnect=say_reconnecting) as stream:
+    async with session.client.stream(on_disconnect=Reconnecting()) as stream:
         for symbol in wanted:
             await stream.subscribe(symbol, *topics, venue=venue)
         async for update in stream:
@@ -68,7 +70,7 @@ async def book(
         now = await session.client.book(symbol, depth=depth, venue=venue)
         session.show(now, lambda shown: console.print(_ladder(shown.bids, shown.asks, depth)))
         return
-    async with session.client.stream(on_disconnect=say_reconnecting) as stream:
+    async with session.client.stream(on_disconnect=Reconnecting()) as stream:
         await stream.subscribe(symbol, Topic.DEPTH, Topic.TRADES, venue=venue)
         ladder = Ladder(symbol, depth)
         if session.json:
@@ -191,7 +193,14 @@ def _side(quantity: object, price: object) -> str:
     return f"{quantity} @ {price}" if price is not None else "-"
 
 
-def say_reconnecting(error: AacError | None) -> None:
-    """Tells on standard error that a stream is being opened again."""
-    why = "the service said goodbye" if error is None else error.message
-    Console(stderr=True).print(f"[yellow]connecting again: {why}[/yellow]")
+class Reconnecting:
+    """Tells on standard error that a stream is being opened again; for the same reason not each time."""
+
+    def __init__(self) -> None:
+        self._why, self._said_at = "", 0.0
+
+    def __call__(self, error: AacError | None) -> None:
+        why = "the service said goodbye" if error is None else error.message
+        if why != self._why or time.monotonic() - self._said_at > _SAY_AGAIN_S:
+            self._why, self._said_at = why, time.monotonic()
+            Console(stderr=True, soft_wrap=True).print(Text(f"connecting again: {why}", style="yellow"))

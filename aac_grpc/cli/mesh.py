@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import typer
 
 from aac_grpc.cli.command import Session, session_command
-from aac_grpc.cli.output import Column, clock, console
+from aac_grpc.cli.output import Column, console, short_clock
 from aac_grpc.client.errors import Unavailable
 from aac_grpc.client.models import Breaker, Instance, InstanceState, Service
 
@@ -58,7 +58,7 @@ def columns(now: datetime) -> list[Column]:
         ("address", lambda row: row[1].address if row[1] else "[red]no instance[/red]"),
         ("state", lambda row: _state(row[1]) if row[1] else ""),
         ("version", lambda row: row[1].version if row[1] else ""),
-        ("since", lambda row: _since(row[1].registered_at) if row[1] else ""),
+        ("since", lambda row: short_clock(row[1].registered_at) if row[1] else ""),
         ("lease age", lambda row: _age(now, row[1].renewed_at) if row[1] else ""),
     ]
 
@@ -72,7 +72,7 @@ BREAKER_COLUMNS: list[Column] = [
     ("address", lambda row: row[0].address),
     ("calls to", lambda row: row[1].target),
     ("state", lambda row: f"[yellow]{row[1].state.value.replace('_', '-')}[/yellow]"),
-    ("since", lambda row: _since(row[1].since)),
+    ("since", lambda row: short_clock(row[1].since)),
 ]
 
 
@@ -84,9 +84,3 @@ def _state(instance: Instance) -> str:
 def _age(now: datetime, renewed_at: datetime) -> str:
     """Seconds since the lease was renewed; never below zero, however the clocks of two machines differ."""
     return f"{max(0.0, (now - renewed_at).total_seconds()):.1f} s"
-
-
-def _since(moment: datetime) -> str:
-    """The time of today, else day and time without the year: the table fits 80 columns."""
-    shown = clock(moment).partition(".")[0]
-    return shown if len(shown) == len("11:22:33") else shown[len("2026-") : -len(":33")]

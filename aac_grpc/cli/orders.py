@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
 from aac_grpc.cli.command import AccountOption, LimitOption, Session, VenueOption, session_command
 from aac_grpc.cli.market import SymbolArgument
-from aac_grpc.cli.output import Column, console, number, print_facts, print_table
+from aac_grpc.cli.output import Column, console, number, print_facts, print_table, short_clock
 from aac_grpc.client.models import AmendedOrder, CanceledOrder, Order, OrderState, PlacedOrder, RejectReason, Side
 
 ORDER_COLUMNS: list[Column] = [
     ("order", lambda one: one.order_id),
-    ("time", lambda one: one.created_at),
+    ("time", lambda one: short_clock(one.created_at)),
     ("symbol", lambda one: one.symbol),
     ("side", lambda one: one.side),
-    ("quantity", lambda one: one.quantity),
+    ("filled", lambda one: f"{number(one.filled_quantity)}/{number(one.quantity)}"),
     ("price", lambda one: one.price if one.price is not None else "market"),
-    ("filled", lambda one: one.filled_quantity),
     ("average", lambda one: one.average_price),
     ("state", lambda one: one.state),
 ]
 EXECUTION_COLUMNS: list[Column] = [
-    ("time", lambda one: one.executed_at),
+    ("time", lambda one: short_clock(one.executed_at)),
     ("symbol", lambda one: one.symbol),
     ("side", lambda one: one.side),
     ("quantity", lambda one: one.quantity),
@@ -76,8 +76,8 @@ async def place(
     placed = await session.client.place_order(
         symbol,
         Side(side),
-        quantity,
-        price=price or None,
+        _number("quantity", quantity),
+        price=_number("price", price) if price else None,
         time_in_force=time_in_force,
         client_order_id=client_order_id or None,
         account=account,
@@ -97,7 +97,11 @@ async def amend(
 ) -> None:
     """Change an order. It keeps its place in the queue only when it shrinks at its price."""
     amended = await session.client.amend_order(
-        **_either_id(order, key), price=price or None, open_quantity=quantity or None, account=account, venue=venue
+        **_either_id(order, key),
+        price=_number("price", price) if price else None,
+        open_quantity=_number("quantity", quantity) if quantity else None,
+        account=account,
+        venue=venue,
     )
     session.show(amended, _print_amended)
 
@@ -130,6 +134,18 @@ async def show(
     """Show one order."""
     found = await session.client.order(**_either_id(order, key), account=account, venue=venue)
     session.show(found, _print_order)
+
+
+def _number(name: str, given: str) -> Decimal:
+    """Reads a price or a quantity; what the venue thinks of it is the venue's to say.
+
+    Raises:
+        ValueError: It is no number.
+    """
+    try:
+        return Decimal(given)
+    except ArithmeticError:
+        raise ValueError(f"{given!r} is not a {name}; write a number such as 10 or 570.12") from None
 
 
 def _either_id(order: str, is_key: bool) -> dict[str, Any]:

@@ -124,6 +124,12 @@ def clock(value: datetime) -> str:
     return f"{local:%H:%M:%S.%f}"[:12] if is_today else f"{local:%Y-%m-%d %H:%M:%S}"
 
 
+def short_clock(value: datetime) -> str:
+    """A moment to the second: the time of today, else day and time without the year. Tables of it fit 80 columns."""
+    shown = clock(value).partition(".")[0]
+    return shown if len(shown) == len("11:22:33") else shown[len("2026-") : -len(":33")]
+
+
 def quiet_logs() -> None:
     """Has the mesh's own channels, where a command uses them, log errors alone, and never among what it prints."""
     import structlog

@@ -75,10 +75,11 @@ def restart(names: NamesArgument = None, json: JsonOption = False) -> None:
     done = []
     for restarted in _roll(state, steps):
         done.append(restarted)
+        how_far = f"{len(done)} of {len(steps)}, {restarted.seconds:.1f} s"
         if not json:
             away = " [yellow](its only instance: it was away meanwhile)[/yellow]" if restarted.interrupted else ""
             console.print(
-                f"[green]✓[/green] {restarted.process} is ready again [dim]{restarted.seconds:.1f} s[/dim]{away}",
+                f"[green]✓[/green] {restarted.process} is ready again [dim]{how_far}[/dim]{away}",
                 highlight=False,
             )
     if json:
@@ -123,12 +124,12 @@ def _steps(service: str, replicas: Mapping[str, int]) -> list[Step]:
 
 def _roll(state: StateDirectory, steps: Sequence[Step]) -> Iterator[Restarted]:
     before = ""
-    for step in steps:
+    for number, step in enumerate(steps, start=1):
         if step.service == before:
             time.sleep(_SETTLE_S)
         before = step.service
         began = time.monotonic()
-        with console.status(f"restart {step.process}"):
+        with console.status(f"{number} of {len(steps)}: restart {step.process}"):
             found = request_restart(state, step.process, until_ready=True)
         if not found:
             raise BackendError(f"the supervisor of {state.path} has ended meanwhile")

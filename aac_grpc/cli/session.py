@@ -178,7 +178,7 @@ def connect(target: str, api_key: str, user: str, preferred: str) -> AsyncClient
     if tokens is not None:
         return AsyncClient(target, tokens=tokens, on_tokens=keep)
     if user:
-        raise NotSignedIn(f"{user} is not signed in at {target}; run `aac login {user}`")
+        raise NotSignedIn(f"the user {user!r} is not signed in at {target}; run `aac login {user}`")
     return AsyncClient(target)
 
 

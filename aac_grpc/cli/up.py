@@ -185,9 +185,12 @@ def _print_ready(info: Mapping[str, str], *, as_json: bool) -> None:
         ("passwords", info["credentials"]),
     ]
     print_facts((name, escape(value)) for name, value in facts)
-    console.print("\nTry, from another terminal:\n")
-    for line in _lines_to_try(info["gateway"], info["symbol"] or "SYMBOL"):
-        console.print(f"  {line}", style="cyan", markup=False, highlight=False, soft_wrap=True)
+    if info["symbol"]:
+        console.print("\nTry, from another terminal:\n")
+        for line in _lines_to_try(info["gateway"], info["symbol"]):
+            console.print(f"  {line}", style="cyan", markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print("\nNo instrument is listed yet: without --no-flow, or with `aac replay PATH`, there are some.")
     console.print("\nCtrl-C or `aac down` ends it.")
 
 

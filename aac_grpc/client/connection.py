@@ -91,7 +91,7 @@ class Connection:
             try:
                 return await method(request, timeout=seconds, metadata=aio.Metadata(*metadata))
             except aio.AioRpcError as error:
-                raise self._explain(from_rpc_error(error)) from None
+                raise self.explain(from_rpc_error(error)) from None
 
         return await call_with_retry(
             attempt,
@@ -102,10 +102,10 @@ class Connection:
             renew=credentials.renew,
         )
 
-    def _explain(self, error: AacError) -> AacError:
+    def explain(self, error: AacError) -> AacError:
         """Puts gRPC's own words for an absent server into ours; what a server said stays as it is."""
         if isinstance(error, Unavailable) and not error.request_id:
-            return Unavailable(f"nobody answers at {self._target}: {error.message}")
+            return Unavailable(f"nobody answers at {self._target}: {cause_of(error.message)}")
         return error
 
     async def stream_metadata(self) -> aio.Metadata:
@@ -141,6 +141,11 @@ class Connection:
     async def close(self) -> None:
         """Closes the channel; running calls end."""
         await self.channel.close()
+
+
+def cause_of(message: str) -> str:
+    """The last clause of what gRPC says of a connection, such as "Connection refused": what goes before is its own."""
+    return message.rpartition(": ")[2].rstrip("]") or message
 
 
 def _path_of(method: Any) -> str:

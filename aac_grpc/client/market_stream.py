@@ -77,7 +77,11 @@ class MarketStream:
         self._call: MarketCall | None = None
         self._writing = asyncio.Lock()
         self._stream: ReconnectingStream[Response] = ReconnectingStream(
-            self._open, renew=connection.credentials.renew, policy=policy, on_disconnect=on_disconnect
+            self._open,
+            renew=connection.credentials.renew,
+            policy=policy,
+            on_disconnect=on_disconnect,
+            explain=connection.explain,
         )
         self._updates = self._read()
         self._closed = False

@@ -71,7 +71,11 @@ class PlatformCalls(Calls):
             return self._gateway.WatchEvents(request, metadata=await self._connection.stream_metadata())
 
         stream = ReconnectingStream(
-            open_call, renew=self._connection.credentials.renew, policy=self._reconnect, on_disconnect=on_disconnect
+            open_call,
+            renew=self._connection.credentials.renew,
+            policy=self._reconnect,
+            on_disconnect=on_disconnect,
+            explain=self._connection.explain,
         )
         async with contextlib.aclosing(stream.frames()) as frames:
             async for frame in frames:

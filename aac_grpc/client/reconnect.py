@@ -66,6 +66,7 @@ class ReconnectingStream(Generic[FrameT]):
         renew: Callable[[], Awaitable[bool]] = no_other_credential,
         policy: ReconnectPolicy | None = None,
         on_disconnect: Callable[[AacError | None], None] | None = None,
+        explain: Callable[[AacError], AacError] = lambda error: error,
     ) -> None:
         """Prepares a stream.
 
@@ -74,7 +75,9 @@ class ReconnectingStream(Generic[FrameT]):
             renew: Renews a refused credential; False where that can't be done.
             policy: How long to keep it up.
             on_disconnect: Told each time that a connection ended: why, or None when the service said goodbye.
+            explain: Puts a call's error into words for whoever reads the stream.
         """
+        self._explain = explain
         self._open_call = open_call
         self._renew = renew
         self._policy = policy or ReconnectPolicy()
@@ -141,6 +144,6 @@ class ReconnectingStream(Generic[FrameT]):
             async with asyncio.timeout(self._policy.silence_s):
                 return await call.read()
         except aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+            raise self._explain(from_rpc_error(error)) from None
         except TimeoutError:
             raise Unavailable(f"nothing came for {self._policy.silence_s:g} s") from None

@@ -111,6 +111,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """Records that a call that `check` let pass was answered, be it with a refusal of the caller's request."""
+        is_first = self._succeeded_at == float("-inf")
         self._succeeded_at = self._clock()
         if self._state is BreakerState.CLOSED:
             self._roll()
@@ -119,7 +120,8 @@ class Breaker:
         self._probing = max(0, self._probing - 1)
         if self._state is BreakerState.HALF_OPEN:
             self._successes += 1
-            if self._successes >= self._settings.probes:
+            # What has never answered before was not failing: it has started after us.
+            if is_first or self._successes >= self._settings.probes:
                 self._close()
 
     def failed(self) -> None:

@@ -25,4 +25,4 @@ ADMIN_PORTS = {
 REPLICA_STEP = 11
 """Instance k of a service listens on its ports plus this, k - 1 times: the first free place after the services' own."""
 MAX_REPLICAS = 9
-"""So many instances of each stay within a hundred ports, which is how far a second checkout is moved."""
+"""So many instances of each stay within a hundred ports, which is how far two checkouts are kept apart."""

@@ -17,7 +17,7 @@ from aac_grpc.backends.spec import Progress
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
 from aac_grpc.client.errors import AacError
-from aac_grpc.platform.composition import ADMIN, DEMO, GATEWAY, SERVICES, WITH_SCHEMA, Platform
+from aac_grpc.platform.composition import ADMIN, DEMO, GATEWAY, SERVICES, WITH_SCHEMA, Platform, workers_of
 from aac_grpc.platform.databases import make_corners
 from aac_grpc.platform.flow import Flow
 
@@ -121,6 +121,9 @@ def describe(platform: Platform, symbol: str | None) -> dict[str, str]:
         "symbol": symbol or "",
         **{variable: _without_password(url) for variable, url in platform.urls.items()},
         "gateways": platform.addresses(GATEWAY),
+        "workers": ",".join(
+            f"{one.name}={workers}" for one in platform.instances() if (workers := workers_of(one.service)) > 1
+        ),
         "replicas": ",".join(f"{service}={len(platform.instances(service))}" for service in SERVICES),
         **{
             f"admin {one.name}": f"http://{platform.admin_address(one.service, one.number)}"

@@ -31,6 +31,7 @@ SOUND = Machine(
     cache=PLENTY,
     environment=PLENTY,
     taken_ports={},
+    port_remedy="",
 )
 
 
@@ -55,7 +56,12 @@ def test_a_sound_machine_passes() -> None:
         ("state directory", {"state_fault": "belongs to another"}, "belongs to another", "AAC_STATE_DIR"),
         ("cache directory", {"cache": replace(PLENTY, free_bytes=0)}, "0 MiB free", "AAC_CACHE_DIR"),
         ("execution", {"environment": replace(PLENTY, noexec=True)}, "/srv/aac", "noexec"),
-        ("ports", {"taken_ports": {"valkey": (16379, "process 7")}}, "16379 (valkey) by process 7", "--port-offset"),
+        (
+            "ports",
+            {"taken_ports": {"valkey": (16379, "process 7")}, "port_remedy": "move all ports with --port-offset 11000"},
+            "16379 (valkey) by process 7",
+            "--port-offset 11000",
+        ),
     ],
 )
 def test_a_fault_is_named_with_its_remedy(name: str, fault: dict[str, Any], detail: str, remedy: str) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from aac_grpc.backends.errors import BackendError, PortTaken, StateError, StateLocked
-from aac_grpc.backends.ports import DEFAULT_PORTS, MAX_OFFSET, port_of, require_free
+from aac_grpc.backends.ports import DEFAULT_PORTS, MAX_OFFSET, is_free, port_of, require_free, suggested_offset
 from aac_grpc.backends.privileges import can_reach
 from aac_grpc.backends.spec import User
 from aac_grpc.backends.state import StateDirectory
+from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS, MAX_REPLICAS
 
 STRANGER = User("stranger", 54321, 54321)
 
@@ -110,6 +111,19 @@ def test_ports_move_together_and_never_meet() -> None:
         assert max(ports) < 65536
     with pytest.raises(BackendError, match="out of range"):
         port_of("kafka", MAX_OFFSET + 1)
+
+
+def test_the_offset_that_is_advised_keeps_every_port_free_and_away_from_outgoing_connections() -> None:
+    offset = suggested_offset()
+    assert offset is not None
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    for replica in range(1, MAX_REPLICAS + 1):
+        ports = [port_of(name, offset, replica) for name in (*GRPC_PORTS, *(f"{name}-admin" for name in ADMIN_PORTS))]
+        assert all(is_free(port) for port in ports)
+        assert not [port for port in ports if low <= port <= high] or (low, high) != (32_768, 60_999)
+    taken = port_of("valkey", offset)
+    with socket.create_server(("127.0.0.1", taken)):
+        assert suggested_offset() != offset
 
 
 def test_every_held_port_is_named_with_the_process_that_holds_it() -> None:

@@ -43,6 +43,14 @@ def test_a_dependency_that_keeps_failing_is_not_asked_again(breaker: Breaker) ->
     assert refusal.value.retry_after == pytest.approx(1)
 
 
+def test_a_dependency_that_starts_later_is_trusted_from_its_first_answer(breaker: Breaker, ticker: Ticker) -> None:
+    fail(breaker, 3)
+    ticker.now += 1
+    breaker.check()
+    breaker.succeeded()
+    assert (breaker.state, breaker.since) == (BreakerState.CLOSED, 0.0)
+
+
 def test_a_few_failures_among_many_successes_change_nothing(breaker: Breaker) -> None:
     for _ in range(20):
         breaker.check()
@@ -83,6 +91,8 @@ def test_probes_that_succeed_close_it(breaker: Breaker, ticker: Ticker) -> None:
 
 
 def test_one_probe_closes_it_where_no_second_one_comes_to_tell(breaker: Breaker, ticker: Ticker) -> None:
+    breaker.check()
+    breaker.succeeded()
     fail(breaker, 3)
     ticker.now += 1
     breaker.check()

@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 import typer.main
+from aac.event.v1.event_pb2 import Event
 
 from aac_grpc.cli.app import COMMANDS, build, run
+from aac_grpc.cli.events import event_line
 from aac_grpc.cli.failures import explain
 from aac_grpc.cli.market import parse_interval
 from aac_grpc.cli.up import parse_speed
-from aac_grpc.client.errors import InvalidField, Unavailable
+from aac_grpc.client.connection import cause_of
+from aac_grpc.client.errors import AacError, InvalidField, NotFound, PermissionDenied, Unavailable
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -104,6 +107,63 @@ def test_an_error_for_programs_is_one_json_object(capsys: pytest.CaptureFixture[
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(KeyError):
         explain(KeyError("bug"), as_json=False)
+
+
+@pytest.mark.parametrize("arguments", [("quote", "--nope"), ("order", "place", "buy"), ("trades", "GOOG", "-n", "0")])
+def test_wrong_usage_is_json_for_programs_too(arguments: tuple[str, ...]) -> None:
+    code, printed, said = command(*arguments, "--json")
+    assert (code, printed) == (2, "")
+    error = json.loads(said)["error"]
+    assert error["reason"] == "WrongUsage"
+    assert error["message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (NotFound("instrument", "main/NOPE"), "aac instruments"),
+        (InvalidField("symbols[0]", "there is no instrument 'NOPE' in venue 'main'"), "aac instruments"),
+        (NotFound("order", "main-1"), "aac order list"),
+        (PermissionDenied("lacks mesh:read", reason="MISSING_SCOPE"), "--as admin"),
+        (Unavailable("nobody answers"), "aac status"),
+    ],
+)
+def test_an_error_says_what_to_do(error: AacError, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for as_json in (False, True):
+        explain(error, as_json=as_json)
+        assert remedy in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("hold", "1"), "'hold' is not a side; there are buy, sell"),
+        (("buy", "ten"), "'ten' is not a quantity; write a number"),
+        (("buy", "1", "--price", "x"), "'x' is not a price; write a number"),
+        (("buy", "1", "--tif", "day"), "'day' is not a time in force; there are gtc, ioc, fok"),
+    ],
+)
+def test_an_order_that_makes_no_sense_is_refused_by_what_is_wrong_with_it(
+    arguments: tuple[str, str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(["order", "place", *arguments, "GOOG", "--target", "127.0.0.1:1", "--api-key", "aac_x"])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_of_what_grpc_says_about_a_dead_target_the_cause_is_told() -> None:
+    raw = "connections to all backends failing; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host"
+    assert cause_of(f"{raw}: Connection refused") == "Connection refused"
+    assert cause_of("errors resolving x: [field:hostname lookup error:address lookup failed: Not found]") == "Not found"
+    assert cause_of("GOAWAY received") == "GOAWAY received"
+
+
+def test_an_event_takes_a_line_of_80_columns() -> None:
+    event = Event(type="aac.trade.executed", key="main/INITECH")
+    event.occurred_at.FromMilliseconds(1_772_000_000_123)
+    event.trade.symbol, event.trade.quantity, event.trade.price = "INITECH", "1000", "31.465"
+    assert len(event_line(event).plain) <= 80 + len("2026-02-25 06:13:20") - len("13:06:41.123")
 
 
 def test_an_error_never_holds_markup_of_the_servers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import field, fields
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,12 @@ class WireEnum(StrEnum):
     def wire_type(cls) -> Any:
         """The protobuf enum."""
         raise NotImplementedError
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        name = re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
+        known = ", ".join(member for member in cls if member != "unspecified")
+        raise ValueError(f"{value!r} is not a {name}; there are {known}")
 
     @classmethod
     def from_wire(cls, value: int) -> Self:
