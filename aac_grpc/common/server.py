@@ -217,7 +217,8 @@ class Server:
 
     def _handlers(self, shedding: LoadShedding) -> Handlers:
         """Adapts every method. A method without a policy ends the start here."""
-        serving = Serving(Expiry(), self._streams, self.half_open, self.settings.max_message_bytes)
+        resources, limit = self.resources, self.settings.max_message_bytes
+        serving = Serving(Expiry(), self._streams, self.half_open, limit, lambda: resources.address)
         schemes = self.service.credentials(self.resources)
         chain = Chain(self.resources, serving, shedding, self.service.requires, schemes)
         handlers = Handlers(shedding, self.half_open)

@@ -121,7 +121,7 @@ def to_row(noun: str, costs: Sequence[float], calls: int) -> Row:
 def adapted(chain: Sequence[Interceptor], handler: Any) -> Serve:
     """The method behind these interceptors."""
     policy = policy_of(PATH)
-    serving = Serving(Expiry(), OpenStreams(), HalfOpenCalls(ServiceSettings()), 1 << 20)
+    serving = Serving(Expiry(), OpenStreams(), HalfOpenCalls(ServiceSettings()), 1 << 20, str)
     return MethodAdapter(policy, handler, compose(chain, policy), serving).serve
 
 

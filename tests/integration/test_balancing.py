@@ -226,8 +226,7 @@ async def test_whether_a_service_can_be_reached_is_told_across_its_instances(aut
         listening.cancel()
 
 
-async def test_a_caller_whose_every_call_is_refused_still_reaches_the_service(auth: str) -> None:
-    """gRPC counts refusals as failures of the instance; half of the instances stay, and answer."""
+async def test_a_caller_whose_every_call_is_refused_costs_no_instance_its_calls(auth: str) -> None:
     first, second = PingServicer(), PingServicer()
     async with (
         serving(SERVICE, first, auth_address=auth) as one,
@@ -235,23 +234,45 @@ async def test_a_caller_whose_every_call_is_refused_still_reaches_the_service(au
         calling(auth, one.address, other.address) as caller,
     ):
         await warm(caller, first, second)
-        for _ in range(60):
-            with pytest.raises(NotFound):
-                await caller.stub.Change(Request(act="missing"))
-            await asyncio.sleep(0.05)
-        await caller.stub.Change(Request())
+        for _ in range(5):
+            before = first.calls, second.calls
+            for _ in range(40):
+                with pytest.raises(NotFound):
+                    await caller.stub.Change(Request(act="missing"))
+                await asyncio.sleep(0.01)
+            assert (first.calls - before[0], second.calls - before[1]) == (20, 20)
 
 
 class Failing(PingServicer):
     """Serves, by its own word, and fails every call."""
 
+    failure: Exception = Unavailable("my disk is full")
+
     async def Change(self, request: Any, context: Any) -> Any:
         self.calls += 1
-        await context.abort(grpc.StatusCode.UNAVAILABLE, "my disk is full")
+        raise self.failure
 
 
-async def test_an_instance_that_fails_every_call_is_left_out_though_it_is_healthy(auth: str) -> None:
+async def test_what_a_caller_provokes_at_all_instances_costs_none_its_calls(auth: str) -> None:
+    first, second = Failing(), Failing()
+    async with (
+        serving(SERVICE, first, auth_address=auth) as one,
+        serving("market-data", second, auth_address=auth) as other,
+        calling(auth, one.address, other.address) as caller,
+    ):
+        await warm(caller, first, second)
+        line = caller.target._line
+        for _ in range(30):
+            await asyncio.gather(*(caller.stub.Change(Request()) for _ in range(2)), return_exceptions=True)
+        assert caller.target._line is line
+
+
+@pytest.mark.parametrize("failure", [Unavailable("my disk is full"), RuntimeError("a bug")], ids=type)
+async def test_an_instance_that_fails_every_call_is_left_out_though_it_is_healthy(
+    auth: str, failure: Exception
+) -> None:
     bad, good = Failing(), PingServicer()
+    bad.failure = failure
     async with (
         serving(SERVICE, bad, auth_address=auth) as one,
         serving("market-data", good, auth_address=auth) as other,

@@ -25,6 +25,7 @@ from aac_grpc.common.interceptors.gone import await_cancellation, is_over
 from aac_grpc.common.interceptors.half_open import HalfOpenCalls
 from aac_grpc.common.interceptors.hooks import Hooks
 from aac_grpc.common.interceptors.recovery import canceled, recover
+from aac_grpc.common.outliers import FAULTS, INSTANCE_KEY, tag_of
 from aac_grpc.common.request_ids import request_id_of
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -51,6 +52,8 @@ class Serving:
     streams: OpenStreams
     half_open: HalfOpenCalls
     max_message_bytes: int
+    instance: Callable[[], str]
+    """host:port that this process is reached at."""
 
 
 class MethodAdapter:
@@ -74,6 +77,7 @@ class MethodAdapter:
         self._streams = serving.streams
         self._half_open = serving.half_open
         self._limit = serving.max_message_bytes
+        self._instance = serving.instance
         self._forwards = forwards
         self._handler: Callable[[Any, Any], Any] = next(
             shape
@@ -212,7 +216,8 @@ class MethodAdapter:
     async def _refuse(self, call: Call, error: AacError) -> None:
         code, message, details = to_status(error, call.request_id)
         try:
-            await call.context.abort(code, message, (*call.trailers.items(), *details))
+            own = ((INSTANCE_KEY, tag_of(self._instance())),) if code in FAULTS else ()
+            await call.context.abort(code, message, (*call.trailers.items(), *own, *details))
         except (grpc.aio.InternalError, grpc.aio.UsageError):
             # The caller has gone, or has its status already: an interrupted handler was about to give it.
             raise asyncio.CancelledError from None

@@ -98,6 +98,7 @@ class Method:
             allowed_s: What the attempt was given; a deadline that was hopelessly short says nothing about the target.
         """
         error = from_rpc_error(raised)
+        self._target.failed(error.code, tuple(raised.trailing_metadata() or ()))
         metrics.CLIENT_HANDLED.labels(*self._labels, error.code.name).inc()
         if error.code is _Code.DEADLINE_EXCEEDED and allowed_s is not None and allowed_s < 0.1:
             self.breaker.abandoned()
@@ -108,6 +109,11 @@ class Method:
         if error.code is _Code.UNAUTHENTICATED:
             self._identity.refused()
         return error
+
+    def abandoned(self) -> None:
+        """The call was given up before it was answered."""
+        self.breaker.abandoned()
+        self._target.unanswered()
 
     def translate(self, error: AacError) -> AacError:
         """The error that the calling code gets: faults between the two services are not the fault of its caller."""

@@ -69,7 +69,7 @@ class UnaryMethod:
         except grpc.RpcError as raised:
             raise method.failure(raised, allowed) from raised
         except BaseException:
-            method.breaker.abandoned()
+            method.abandoned()
             raise
         method.answered()
         return response

@@ -28,6 +28,7 @@ from aac_grpc.client.errors import (
 from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
 from aac_grpc.common.interceptors.adapter import INVOCATION_METADATA
+from aac_grpc.common.outliers import INSTANCE_KEY
 from aac_grpc.common.streams.frames import encode, now_header
 from aac_grpc.common.target import Target, was_sent
 from aac_grpc.servicers.gateway.routes import Route
@@ -87,6 +88,7 @@ class Forwarder:
         """
         self._route = route
         self._credentials = credentials
+        self._target = target
         self._call = target.callable(_arity(route), route.policy.path)
 
     def handler(self) -> grpc.RpcMethodHandler[Any, Any]:
@@ -138,7 +140,8 @@ class Forwarder:
                 await self._refuse(call, context, upstream)
             context.set_trailing_metadata((*passed_back(await upstream.trailing_metadata()), *call.trailers.items()))
         finally:
-            upstream.cancel()
+            if upstream.cancel():
+                self._target.unanswered()
         assert response is not None
         return response
 
@@ -172,6 +175,8 @@ class Forwarder:
         """Ends the call as the service did; where it was gRPC that ended it, with details."""
         code, message = await upstream.code(), await upstream.details()
         trailing = passed_back(await upstream.trailing_metadata())
+        self._target.failed(code, trailing)
+        trailing = tuple(pair for pair in trailing if pair[0] != INSTANCE_KEY)
         if not any(key == DETAILS_KEY for key, _ in trailing):
             error = self._explain(code, message or "", trailing)
             code, message, details = to_status(error, call.request_id)
