@@ -5,28 +5,70 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 from rich.console import Console
+from rich.prompt import Confirm
 from rich.table import Table
 
+from aac_grpc.backends.errors import BackendError
+from aac_grpc.backends.state import StateDirectory
 from aac_grpc.cli.output import quiet_logs
-from aac_grpc.platform.composition import SERVICES
+from aac_grpc.client.errors import AacError
+from aac_grpc.platform.composition import SERVICES, Platform
 from drill.faults import BACKENDS, KINDS, Fault, all_faults
+from drill.installed import find_installed, installed_platform
 from drill.measure import Outcome
-from drill.platform import drill_platform
+from drill.platform import DrillPlatform, drill_platform
 from drill.running import run
 
+ABOUT_S = 15
+"""A fault takes so long, and what is asked of the platform afterwards."""
 
-async def drill(faults: Sequence[Fault], replicas: int, seed: int, progress: Console) -> AsyncIterator[Outcome]:
-    """Runs one fault after the other on one platform, under load."""
-    with progress.status(f"start a platform with {replicas} instances of each service") as status:
-        async with drill_platform(replicas) as platform:
+
+async def drill(
+    faults: Sequence[Fault], where: AbstractAsyncContextManager[DrillPlatform], seed: int, progress: Console
+) -> list[Outcome]:
+    """Runs one fault after the other on one platform, under load, and tells each as it ends."""
+    task = asyncio.current_task()
+    assert task is not None
+    # Told to end, it mends what it has broken first: a frozen process would stay frozen.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    outcomes: list[Outcome] = []
+    with progress.status("prepare a platform") as status:
+        async with where as platform:
             for number, fault in enumerate(faults, start=1):
-                status.update(f"{number} of {len(faults)}: {fault}")
-                yield await run(platform, fault, seed=f"{seed}-{number}")
+                left = in_minutes(len(faults) - len(outcomes))
+                status.update(f"{number} of {len(faults)}: {fault} (about {left} left)")
+                outcomes.append(await run(platform, fault, seed=f"{seed}-{number}"))
+                progress.print(f"{number} of {len(faults)}: {in_short(outcomes[-1])}")
+    return outcomes
+
+
+def in_minutes(faults: int) -> str:
+    """How long so many faults take, roughly."""
+    return f"{max(1.0, ABOUT_S * faults / 60):.0f} min"
+
+
+def in_short(outcome: Outcome) -> str:
+    """An outcome for whoever waits."""
+    mark = "[red]✗[/red]" if outcome.unmet else "[green]✓[/green]"
+    return f"{mark} {outcome.fault} [dim]{outcome.failed} of {outcome.calls} calls failed[/dim]"
+
+
+def may_break(platform: Platform, faults: Sequence[Fault], console: Console) -> bool:
+    """Asks whether a running installation may be broken."""
+    parts = ", ".join(dict.fromkeys(fault.part for fault in faults))
+    console.print(
+        f"For about {in_minutes(len(faults))}, processes of the installation on {platform.state.path} are killed, "
+        f"frozen or restarted under load, one after the other: {parts}. Others who use it will notice.",
+        markup=False,
+    )
+    return Confirm.ask("Break it?", console=console, default=False)
 
 
 def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
@@ -58,10 +100,19 @@ def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Drills and prints; 1 where something was not as it is wanted, 2 where the platform did not start or ended."""
     parser = argparse.ArgumentParser(
-        prog="scripts/drill", description="Breaks a platform of its own under load, and tells what clients noticed."
+        prog="scripts/drill",
+        description="Breaks a platform under load, part by part, and tells what clients noticed. The platform is one "
+        "of its own, or with --running yours. It ends with 1 where something was not as docs/failure.md says.",
     )
+    parser.add_argument(
+        "--running",
+        action="store_true",
+        help="break the installation that runs here, started with `aac up --replicas 2`, in place of one of its own; "
+        "orders go to a venue of the drill's, which is removed afterwards",
+    )
+    parser.add_argument("--yes", action="store_true", help="with --running: don't ask")
     parser.add_argument("--json", action="store_true", help="print a list of outcomes as JSON")
-    parser.add_argument("--replicas", type=int, default=2, help="instances of each service (default 2)")
+    parser.add_argument("--replicas", type=int, default=2, help="instances of each service of its own (default 2)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what clients decide")
     parser.add_argument("--kind", action="append", choices=KINDS, help="only such faults; repeatable")
     parser.add_argument(
@@ -72,15 +123,23 @@ def main(arguments: Sequence[str]) -> int:
     progress = Console(stderr=True, highlight=False)
     quiet_logs()
 
-    async def drills() -> list[Outcome]:
-        return [outcome async for outcome in drill(faults, given.replicas, given.seed, progress)]
-
     try:
-        outcomes = asyncio.run(drills())
-    except RuntimeError as error:
-        progress.print(f"the drill ended: {error}", style="red", markup=False)
+        where = drill_platform(given.replicas)
+        if given.running:
+            installed = find_installed(StateDirectory.default())
+            if not given.yes and not sys.stdin.isatty():
+                raise RuntimeError("nobody is there to be asked whether the installation may be broken; give --yes")
+            if not given.yes and not may_break(installed, faults, progress):
+                return 130
+            where = installed_platform(installed)
+        outcomes = asyncio.run(drill(faults, where, given.seed, progress))
+    except (RuntimeError, BackendError, AacError) as error:
+        if given.json:
+            print(json.dumps({"error": {"reason": type(error).__name__, "message": str(error)}}), file=sys.stderr)
+        else:
+            progress.print(f"✗ The drill ended: {error}", style="red", markup=False, soft_wrap=True)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     if given.json:
         print(json.dumps([outcome.to_dict() for outcome in outcomes], indent=2, ensure_ascii=False))

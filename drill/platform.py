@@ -12,16 +12,18 @@ from dataclasses import replace
 from functools import partial
 
 import psycopg
-from aac.trading.v1.venue_pb2 import CreateVenueRequest
+from aac.trading.v1.venue_pb2 import CreateVenueRequest, DeleteVenueRequest
+from pydantic import SecretStr
 
 from aac_grpc.backends.control import read_status
 from aac_grpc.backends.postgres import Postgres
 from aac_grpc.backends.spec import ProcessStatus
 from aac_grpc.client import AsyncClient
+from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.feeds.runner import FEED, venue_service
-from aac_grpc.platform.composition import ADMIN, GATEWAY, TRADING, Platform
+from aac_grpc.platform.composition import ADMIN, AUTH, GATEWAY, SERVICES, TRADING, Platform
 from aac_grpc.platform.replicas import parse_replicas
-from bench.installation import Installation, new_installation
+from bench.installation import new_installation
 from bench.machine import ROOT
 from bench.market import new_users, stock
 from bench.processes import outputs
@@ -31,6 +33,7 @@ SYMBOL = "DRILL"
 CASH = "1000000"
 RESTART_WITHIN_S = 180.0
 WRITER_WITHIN_S = 20.0
+LEAVE_WITHIN_S = 20.0
 
 
 class DrillPlatform:
@@ -38,14 +41,14 @@ class DrillPlatform:
 
     Attributes:
         venue: An isolated venue with the instrument `SYMBOL`.
-        replicas: Instances of each service.
+        replicas: Instances of each service, at least.
     """
 
-    def __init__(self, installation: Installation, replicas: int) -> None:
+    def __init__(self, platform: Platform) -> None:
         self.venue = f"drill-{secrets.token_hex(4)}"
-        self.replicas = replicas
-        self._installation = installation
-        self._platform: Platform = replace(installation.platform, replicas=parse_replicas([str(replicas)]))
+        self.replicas = min(len(platform.instances(service)) for service in SERVICES)
+        self._platform = platform
+        self._users: list[str] = []
 
     def client(self, username: str, password: str, timeout_s: float) -> AsyncClient:
         """A client that knows every gateway."""
@@ -53,13 +56,31 @@ class DrillPlatform:
 
     async def open_venue(self) -> None:
         """Makes the drill's venue."""
-        async with venue_service(self._installation.mesh_settings(FEED)) as venues:
+        async with venue_service(self._mesh_settings()) as venues:
             await venues.CreateVenue(CreateVenueRequest(venue=self.venue, instruments=[stock(SYMBOL)]))
+
+    async def leave(self) -> None:
+        """Removes the drill's venue, and disables its users."""
+        async with venue_service(self._mesh_settings()) as venues:
+            await venues.DeleteVenue(DeleteVenueRequest(venue=self.venue))
+        async with self.client(ADMIN, self._platform.password(ADMIN), LEAVE_WITHIN_S) as admin:
+            for name in self._users:
+                await admin.disable_user(name)
+
+    def _mesh_settings(self) -> ServiceSettings:
+        """Settings with which the drill makes venues."""
+        return ServiceSettings(
+            registry_address="",
+            service_secret=SecretStr(self._platform.service_secret(FEED)),
+            auth_address=self._platform.addresses(AUTH),
+            trading_address=self._platform.addresses(TRADING),
+        )
 
     async def traders(self, stack: AsyncExitStack, count: int, timeout_s: float) -> list[Trader]:
         """Users with an account each; their clients close with the stack."""
         names = [f"drill{secrets.token_hex(3)}" for _ in range(count)]
         admin = partial(self.client, ADMIN, self._platform.password(ADMIN), timeout_s)
+        self._users += names
         passwords = await new_users(admin, names, [self.venue], CASH)
         return [
             Trader(await stack.enter_async_context(self.client(name, password, timeout_s)), name)
@@ -119,6 +140,6 @@ async def drill_platform(replicas: int) -> AsyncIterator[DrillPlatform]:
     """Starts a platform with a venue for the drill; it ends with the block."""
     async with new_installation() as installation:
         await installation.up("--no-flow", "--replicas", str(replicas))
-        platform = DrillPlatform(installation, replicas)
+        platform = DrillPlatform(replace(installation.platform, replicas=parse_replicas([str(replicas)])))
         await platform.open_venue()
         yield platform

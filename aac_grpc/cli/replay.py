@@ -23,8 +23,7 @@ from aac_grpc.cli.up import parse_speed
 from aac_grpc.client.market_stream import DEFAULT_VENUE
 from aac_grpc.feeds.lobster import LobsterDay
 from aac_grpc.feeds.runner import FEED, Feeder, FeedSettings, venue_service
-from aac_grpc.platform.composition import Platform
-from aac_grpc.platform.replicas import parse_replicas
+from aac_grpc.platform.starting import platform_of
 
 _SAY_EVERY_S = 1.0
 
@@ -77,10 +76,7 @@ def _settings(venue: str) -> FeedSettings:
         raise BackendError(f"nothing runs on {state.path}; start it with `aac up --no-flow`")
     if venue == DEFAULT_VENUE and any(one.name == FEED and one.state is ProcessState.READY for one in status.processes):
         raise BackendError("this installation's own flow is in the venue; start it with --no-flow, or give a --venue")
-    offset = int(status.info.get("port_offset", "0"))
-    replicas = parse_replicas(filter(None, status.info.get("replicas", "").split(",")))
-    platform = Platform(state, offset, urls={}, database_urls={}, backends=(), flow=None, replicas=replicas)
-    return FeedSettings(**_by_field(platform.mesh_environment(FEED)))
+    return FeedSettings(**_by_field(platform_of(state, status).mesh_environment(FEED)))
 
 
 def _by_field(environment: dict[str, str]) -> dict[str, Any]:

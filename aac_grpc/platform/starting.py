@@ -13,13 +13,14 @@ from aac_grpc.backends.embedded import ALL, BACKENDS, EmbeddedBackends
 from aac_grpc.backends.errors import ProcessFailed
 from aac_grpc.backends.forked import can_fork
 from aac_grpc.backends.ports import held, require_free
-from aac_grpc.backends.spec import Progress
+from aac_grpc.backends.spec import Progress, SupervisorStatus
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
 from aac_grpc.client.errors import AacError
 from aac_grpc.platform.composition import ADMIN, DEMO, GATEWAY, SERVICES, WITH_SCHEMA, Platform, workers_of
 from aac_grpc.platform.databases import make_corners
 from aac_grpc.platform.flow import Flow
+from aac_grpc.platform.replicas import parse_replicas
 
 
 def embedded_variables() -> tuple[str, ...]:
@@ -132,6 +133,13 @@ def describe(platform: Platform, symbol: str | None) -> dict[str, str]:
         "logs": str(platform.state.logs),
         "credentials": str(credentials_path(platform.state)),
     }
+
+
+def platform_of(state: StateDirectory, status: SupervisorStatus) -> Platform:
+    """What a running installation is made of, as far as `describe` has told: where its services are, and secrets."""
+    offset = int(status.info.get("port_offset", "0"))
+    replicas = parse_replicas(filter(None, status.info.get("replicas", "").split(",")))
+    return Platform(state, offset, urls={}, database_urls={}, backends=(), flow=None, replicas=replicas)
 
 
 def credentials_path(state: StateDirectory) -> Path:

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from scripts.reference.configuration import configuration_page
+from scripts.reference.decisions import decisions_page
 from scripts.reference.methods import methods_page
 
 ROOT = Path(__file__).parents[2]
 PAGES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": configuration_page,
     "docs/methods.md": methods_page,
+    "docs/decisions/README.md": decisions_page,
 }
 
 

@@ -1,5 +1,9 @@
 """The reference pages say what the code says."""
 
+import re
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from aac_grpc.common.contract import platform_contract
@@ -45,3 +49,32 @@ def test_every_method_of_the_contract_is_described() -> None:
 def test_a_page_names_no_path_of_the_machine_it_was_written_on(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     assert str(ROOT) not in text
+
+
+def test_every_link_within_the_documents_leads_somewhere() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert dead_links([ROOT / name for name in listed.split()]) == []
+
+
+def dead_links(pages: list[Path]) -> list[str]:
+    """Relative links to files or headings that there are not."""
+    dead = []
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+            path, _, heading = link.partition("#")
+            target = page.parent / path if path else page
+            if "://" not in link and (not target.exists() or (heading and heading not in headings(target))):
+                dead.append(f"{page.name}: {link}")
+    return dead
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub names them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A page\n[a](page.md) [b](#a-page) [c](gone.md) [d](#gone) [e](https://example.com/gone)\n")
+    assert dead_links([page]) == ["page.md: gone.md", "page.md: #gone"]

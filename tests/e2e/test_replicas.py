@@ -18,7 +18,11 @@ from grpc import aio
 
 from aac_grpc.backends.forked import FORK_SERVER
 from aac_grpc.backends.postgres import MAX_CONNECTIONS
+from aac_grpc.backends.state import StateDirectory
 from aac_grpc.client import AsyncClient
+from aac_grpc.client.errors import NotFound
+from drill.installed import find_installed, installed_platform
+from drill.platform import SYMBOL
 from tests.support.installation import SERVICES, Installation, new_installation
 from tests.support.markets import Trader, new_traders, new_venue
 from tests.support.telling import tell
@@ -211,6 +215,18 @@ async def test_no_call_fails_while_the_instances_of_a_service_are_restarted_in_t
     assert not any(one["interrupted"] for one in restarted)
     assert not before & {one["instance_id"] for one in (await mesh(pair))["risk-management"]}
     tell(pytestconfig, f"{calls} calls while both instances of risk-management were restarted, none failed")
+
+
+async def test_a_running_installation_may_be_drilled_and_keeps_nothing_of_it(pair: Installation) -> None:
+    drilled = await asyncio.to_thread(find_installed, StateDirectory(pair.state))
+    async with installed_platform(drilled) as platform, contextlib.AsyncExitStack() as stack:
+        (trader,) = await platform.traders(stack, 1, PATIENCE_S)
+        await trader.client.place_order(SYMBOL, "buy", 1, price=1, account=trader.account, venue=platform.venue)
+    async with pair.client("admin") as admin:
+        left = {user.username: user.disabled async for user in admin.list_users()}
+        assert left[trader.account]
+        with pytest.raises(NotFound):
+            await admin.quote(SYMBOL, venue=platform.venue)
 
 
 @pytest.mark.slow
