@@ -56,13 +56,23 @@ def target_of(addresses: Sequence[str]) -> str:
     """gRPC's name for one host:port or several.
 
     Raises:
-        ValueError: There are several, and one is not an IPv4 address: gRPC takes lists of addresses only.
+        ValueError: There are several, and one is not a numeric address: gRPC takes lists of those only.
     """
     if len(addresses) == 1:
         return addresses[0]
-    if not addresses or not all(_is_ipv4(address.rpartition(":")[0]) for address in addresses):
-        raise ValueError(f"several addresses must be IPv4: {', '.join(addresses)}; or give one DNS name")
-    return f"ipv4:{','.join(addresses)}"
+    try:
+        split = [address.rpartition(":") for address in addresses]
+        places = [(ipaddress.ip_address(host.strip("[]")), port) for host, _, port in split]
+    except ValueError:
+        places = []
+    if not places:
+        raise ValueError(
+            f"several addresses must be numeric (IPv4 or [IPv6]): {', '.join(addresses)}; or give one name"
+        )
+    if all(host.version == 4 for host, _ in places):
+        return f"ipv4:{','.join(addresses)}"
+    # gRPC takes addresses of one kind in a list; IPv4 has a place in IPv6 (RFC 4291, 2.5.5.2).
+    return "ipv6:" + ",".join(f"[{host if host.version == 6 else f'::ffff:{host}'}]:{port}" for host, port in places)
 
 
 def addresses_of(target: str | Sequence[str]) -> list[str]:
@@ -114,7 +124,7 @@ def open_channel(
         interceptors: Of this channel.
 
     Raises:
-        ValueError: There are several addresses, and one is not IPv4.
+        ValueError: There are several addresses, and one is not numeric.
     """
     addresses = addresses_of(target)
     config = SERVICE_CONFIG if len(addresses) > 1 else SINGLE_SERVICE_CONFIG
@@ -122,11 +132,3 @@ def open_channel(
     if credentials is None:
         return aio.insecure_channel(target_of(addresses), options=chosen, interceptors=interceptors)
     return aio.secure_channel(target_of(addresses), credentials, options=chosen, interceptors=interceptors)
-
-
-def _is_ipv4(host: str) -> bool:
-    try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
-        return False
-    return True

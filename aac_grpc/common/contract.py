@@ -117,6 +117,8 @@ def read_policy(method: MethodDescriptor) -> MethodPolicy:
     policy = options.Extensions[policy_pb2.method]
     if bool(policy.scope) == policy.allow_unauthenticated:
         raise ContractError(f"{path}: exactly one of scope and allow_unauthenticated must be set")
+    if policy.allow_unauthenticated and policy.rate_class == policy_pb2.RATE_CLASS_INTERNAL:
+        raise ContractError(f"{path}: anybody may call it, so its rate_class must have a budget")
     _check_field(path, "account_field", method, policy.account_field, repeated=False)
     _check_field(path, "cost_field", method, policy.cost_field, repeated=True)
 
@@ -155,9 +157,10 @@ def infrastructure_policy(method: MethodDescriptor, path: str = "") -> MethodPol
         path: Where it is not that of the descriptor.
     """
     streaming = bool(method.client_streaming or method.server_streaming)
+    service = path.split("/")[1] if path else method.containing_service.full_name
     return MethodPolicy(
         path=path or f"/{method.containing_service.full_name}/{method.name}",
-        service=path.split("/")[1] if path else method.containing_service.full_name,
+        service=service,
         name=method.name,
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
@@ -168,7 +171,8 @@ def infrastructure_policy(method: MethodDescriptor, path: str = "") -> MethodPol
         cost=1,
         cost_field="",
         timeout_class="STREAM" if streaming else "FAST",
-        priority="CRITICAL",
+        # Calls go by health; whoever looks around may wait.
+        priority="CRITICAL" if service == "grpc.health.v1.Health" else "LOW",
         audit=False,
         internal=False,
         request_type=GetMessageClass(method.input_type),

@@ -3,7 +3,7 @@
 Losing the registry loses nothing: what is known stays, and a process that starts meanwhile reads it from a file. A
 registry that returns may know less than its clients, until everybody has registered again. So after each new
 connection what was known is held for a while beside what the registry names. An instance that is named and can't be
-reached does no harm: gRPC does not pick it. One whose host name nobody knows is passed over until the next snapshot.
+reached does no harm: gRPC does not pick it. One whose host name nobody knows is looked up again and again.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import ipaddress
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 import structlog
@@ -26,6 +26,7 @@ from aac_grpc.client.retry import RetryPolicy
 Known = dict[str, tuple[str, ...]]
 """Addresses by service, sorted."""
 
+RESOLVE_AGAIN_S = 5.0
 _POLICY = ReconnectPolicy(endless=True, silence_s=30.0, backoff=RetryPolicy(first_backoff_s=0.2, longest_backoff_s=2.0))
 
 _log = structlog.get_logger("endpoints")
@@ -55,6 +56,7 @@ class Endpoints:
         self._held: set[tuple[str, str]] = set()
         self._release: asyncio.TimerHandle | None = None
         self._first = True
+        self._resolving: asyncio.Task[None] | None = None
 
     async def follow(self, stub: RegistryServiceStub) -> None:
         """Follows the registry's watch; runs until it is cancelled."""
@@ -65,6 +67,7 @@ class Endpoints:
         finally:
             if self._release is not None:
                 self._release.cancel()
+            self._resolve_later([])
 
     def _take(self, named: dict[str, set[str]]) -> None:
         loop = asyncio.get_running_loop()
@@ -116,12 +119,25 @@ class Endpoints:
             step = position.advance(frame.header, frame.instances)
             if step.snapshot:
                 named: dict[str, set[str]] = {}
-                for instance in step.fresh:
-                    if address := await _numeric(instance.address):
-                        named.setdefault(instance.service, set()).add(address)
-                    else:
-                        _log.warning("an instance's host is not known", address=instance.address)
+                unknown = await _resolve(step.fresh, named)
+                for instance in unknown:
+                    _log.warning("an instance's host is not known", address=instance.address)
+                self._resolve_later(unknown)
                 yield named
+
+    def _resolve_later(self, unknown: Sequence[Instance]) -> None:
+        if self._resolving is not None:
+            self._resolving.cancel()
+            self._resolving = None
+        if unknown:
+            self._resolving = asyncio.create_task(self._keep_resolving(unknown), name="hosts of instances")
+
+    async def _keep_resolving(self, unknown: Sequence[Instance]) -> None:
+        while unknown:
+            await asyncio.sleep(RESOLVE_AGAIN_S)
+            unknown = await _resolve(unknown, self._named)
+            self._tell()
+            await self._keep()
 
     def _away(self) -> None:
         self._first = True
@@ -163,6 +179,17 @@ def _replace(path: Path, text: str) -> None:
     except BaseException:
         os.unlink(name)
         raise
+
+
+async def _resolve(instances: Sequence[Instance], named: dict[str, set[str]]) -> list[Instance]:
+    """Adds the addresses of instances by service; gives those whose host nobody knows."""
+    unknown = []
+    for instance in instances:
+        if address := await _numeric(instance.address):
+            named.setdefault(instance.service, set()).add(address)
+        else:
+            unknown.append(instance)
+    return unknown
 
 
 async def _numeric(address: str) -> str | None:

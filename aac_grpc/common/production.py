@@ -3,11 +3,12 @@
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from aac_grpc.common.addresses import WILDCARDS
+
 if TYPE_CHECKING:
     from aac_grpc.common.settings import ServiceSettings
 
 MIN_SECRET_LENGTH = 32
-_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 compared, not bound
 WEAK_PASSWORDS = frozenset({"", "aac", "postgres", "password", "secret", "changeme", "admin", "default"})
 
 
@@ -34,7 +35,7 @@ def _faults(settings: "ServiceSettings") -> list[str]:
         (settings.reflection is True, "AAC_REFLECTION is on"),
         (not settings.log_json, "AAC_LOG_JSON is off"),
         (
-            settings.grpc_host.strip("[]") in _WILDCARDS and not settings.advertised_address,
+            settings.grpc_host.strip("[]") in WILDCARDS and not settings.advertised_address,
             "AAC_ADVERTISED_ADDRESS is missing where AAC_GRPC_HOST names no host",
         ),
     ]

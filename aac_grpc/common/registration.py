@@ -12,6 +12,7 @@ from aac.registry.v1.registry_pb2 import Breaker, DeregisterRequest, HeartbeatRe
 from aac.registry.v1.registry_pb2_grpc import RegistryServiceStub
 
 from aac_grpc.client.errors import AacError
+from aac_grpc.client.retry import is_retryable
 from aac_grpc.common.breaker import BreakerState
 from aac_grpc.common.channel import REGISTRY
 from aac_grpc.common.resources import Resources
@@ -43,19 +44,18 @@ def code_version() -> str:
 class Registration:
     """This instance's lease at the registry."""
 
-    def __init__(self, resources: Resources, address: str, admin_address: str) -> None:
+    def __init__(self, resources: Resources, admin_address: str) -> None:
         """Makes a registration that is not sent yet.
 
         Args:
-            resources: Channels and settings.
-            address: host:port that others reach this instance at.
+            resources: Channels and settings, and where others reach this instance.
             admin_address: host:port of its admin HTTP server.
         """
         self._stub = resources.channels.stub(RegistryServiceStub, REGISTRY)
         self._instance = Instance(
             instance_id=resources.settings.instance_id,
             service=resources.service,
-            address=address,
+            address=resources.address,
             admin_address=admin_address,
             version=code_version(),
         )
@@ -82,7 +82,8 @@ class Registration:
                 else:
                     self._known = await self._beat()
             except AacError as error:
-                _log.debug("the registry is away", error=str(error))
+                tell = _log.debug if is_retryable(error) else _log.error
+                tell("not registered; tried again", error=str(error))
                 await asyncio.sleep(RETRY_S)
             else:
                 await self._pause(lease_s / 3 if self._known else 0)

@@ -13,6 +13,7 @@ import grpc
 import structlog
 
 from aac_grpc.common import logs
+from aac_grpc.common.addresses import join, reachable
 from aac_grpc.common.admin import Admin
 from aac_grpc.common.chain import Chain, Handlers, handlers_of
 from aac_grpc.common.channel import REGISTRY
@@ -197,12 +198,12 @@ class Server:
             self._started.push_async_callback(servicer.stop)
             await servicer.start()
         await self._listen(handlers, self.shedding)
-        resources.address = settings.advertised_address or self.address
+        resources.address = settings.advertised_address or await reachable(self.address, settings.registry_address)
         self._started.push_async_callback(self._drain)
         resources.health.set_serving(True, "", *handlers.services)
         resources.tasks.spawn(resources.health.keep_checking, name="checks")
         if settings.registry_address and (self._worker is None or self._worker.is_first):
-            registration = Registration(resources, settings.advertised_address or self.address, self.admin_address)
+            registration = Registration(resources, self.admin_address)
             resources.tasks.spawn(registration.keep, name="registration")
             self._started.push_async_callback(registration.leave)
         _log.info("serving", address=self.address, admin=self.admin_address)
@@ -237,7 +238,7 @@ class Server:
         server = grpc.aio.server(options=server_options(settings, shares_port=self._worker is not None))
         server.add_generic_rpc_handlers((handlers,))
         port = GRPC_PORTS.get(self.service.name, 0) if settings.grpc_port is None else settings.grpc_port
-        self.address = f"{settings.grpc_host}:{server.add_insecure_port(f'{settings.grpc_host}:{port}')}"
+        self.address = join(settings.grpc_host, server.add_insecure_port(join(settings.grpc_host, port)))
         shedding.begin(server)
         self.half_open.start()
         self._started.push_async_callback(shedding.close)

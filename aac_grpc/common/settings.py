@@ -88,7 +88,7 @@ class ServiceSettings(BaseSettings):
     instance_id: str = Field(
         default_factory=default_instance_id, description="Name of this process in logs and in the registry."
     )
-    grpc_host: str = Field(default="127.0.0.1", description="Address that the gRPC server binds.")
+    grpc_host: str = Field(default="127.0.0.1", description="Address that the gRPC server binds, IPv4 or IPv6.")
     grpc_port: int | None = Field(
         default=None,
         ge=0,
@@ -103,7 +103,9 @@ class ServiceSettings(BaseSettings):
         " services and on Linux only. The first has the admin port and the lease at the registry.",
     )
     advertised_address: str = Field(
-        default="", description="host:port that others reach this instance at; empty means the bound address."
+        default="",
+        description="host:port that others reach this instance at; empty means the bound address, or the one on the"
+        " way to the registry where every address of the machine is bound.",
     )
     admin_host: str = Field(default="127.0.0.1", description="Address that the admin HTTP server binds.")
     admin_port: int | None = Field(

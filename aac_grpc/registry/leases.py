@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg.types.json import Jsonb
 
+from aac_grpc.client.errors import InvalidField
 from aac_grpc.common.database import Database, Transaction
 
 
@@ -65,6 +66,9 @@ class Leases:
         """Gives an instance a lease, or renews it; one that had its address before is gone.
 
         An instance of the same name that was elsewhere before, as a pod that was started again, is where it says now.
+
+        Raises:
+            InvalidField: An instance of another service has the name.
         """
         async with self._database.transaction() as tx:
             cursor = await tx.execute(
@@ -84,7 +88,8 @@ class Leases:
                 {**instance, **self._lease},
             )
             placed = cursor.rowcount
-            await self._renew(tx, instance["instance_id"], instance["service"], report)
+            if not await self._renew(tx, instance["instance_id"], instance["service"], report):
+                raise InvalidField("instance.instance_id", "an instance of another service has this id; choose another")
             await _count(tx, replaced + placed)
 
     async def renew(self, instance_id: str, service: str, report: Report) -> bool:

@@ -5,8 +5,8 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[2] / "docs" / "decisions"
 _HEAD = """# Decisions
 
-Short records of what was decided, why, and what was turned down. A later record may replace an earlier one; it says so. This list
-is written by `scripts/docs`.
+Short records of what was decided, why, and what was turned down. A later record may replace an earlier one; it says so.
+This list is written by `scripts/docs`.
 
 """
 

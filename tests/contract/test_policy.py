@@ -21,6 +21,7 @@ GOOD: dict[str, Any] = {
     "priority": policy_pb2.PRIORITY_NORMAL,
     "exposure": policy_pb2.EXPOSURE_PUBLIC,
 }
+ANYBODY: dict[str, Any] = {**GOOD, "scope": "", "allow_unauthenticated": True}
 
 
 def method_with(policy: dict[str, Any] | None) -> MethodDescriptor:
@@ -63,6 +64,7 @@ def test_a_good_policy_is_read() -> None:
         ({**GOOD, "scope": ""}, "exactly one of scope and allow_unauthenticated"),
         ({**GOOD, "allow_unauthenticated": True}, "exactly one of scope and allow_unauthenticated"),
         ({**GOOD, "rate_class": 0}, "rate_class is not stated"),
+        ({**ANYBODY, "rate_class": policy_pb2.RATE_CLASS_INTERNAL}, "must have a budget"),
         ({**GOOD, "timeout_class": 0}, "timeout_class is not stated"),
         ({**GOOD, "priority": 0}, "priority is not stated"),
         ({**GOOD, "exposure": 0}, "exposure is not stated"),
@@ -91,6 +93,13 @@ def test_health_needs_no_policy_of_ours() -> None:
     assert policy.infrastructure
     assert (policy.authenticated, policy.rate_class, policy.timeout_class) == (False, "INTERNAL", "STREAM")
     assert infrastructure_policy(method_with(GOOD)).timeout_class == "FAST"
+
+
+def test_under_load_health_is_answered_and_reflection_is_refused_first() -> None:
+    import grpc_reflection.v1alpha.reflection_pb2  # noqa: F401 they register the services
+
+    assert policy_of("/grpc.health.v1.Health/Check").priority == "CRITICAL"
+    assert policy_of("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo").priority == "LOW"
 
 
 def test_a_method_that_is_nowhere_has_no_policy() -> None:

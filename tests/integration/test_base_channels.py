@@ -346,5 +346,7 @@ def test_several_addresses_must_be_ones_that_grpc_takes() -> None:
 
     assert target_of(["engine.example:50053"]) == "engine.example:50053"
     assert target_of(["10.0.0.1:1", "10.0.0.2:2"]) == "ipv4:10.0.0.1:1,10.0.0.2:2"
-    with pytest.raises(ValueError, match="IPv4"):
+    assert target_of(["[::1]:1", "[fd00::2]:2"]) == "ipv6:[::1]:1,[fd00::2]:2"
+    assert target_of(["10.0.0.1:1", "[fd00::2]:2"]) == "ipv6:[::ffff:10.0.0.1]:1,[fd00::2]:2"
+    with pytest.raises(ValueError, match="numeric"):
         target_of(["a:1", "b:2"])

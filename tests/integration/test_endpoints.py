@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from aac_grpc.common import endpoints
 from aac_grpc.common.breaker import Breakers
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.clock import SystemClock
@@ -202,3 +203,32 @@ async def test_an_instance_that_is_named_and_cannot_be_reached_gets_no_call(mesh
         file.write_text(json.dumps({"services": {SERVICE: [a.address, free_address()]}}))
         async with mesh.caller(endpoints_file=file) as channels:
             assert await answers(channels, 20) == {"a": 20}
+
+
+async def test_instances_on_ipv6_and_ipv4_share_the_calls(mesh: Mesh) -> None:
+    six = {**mesh.addresses, "grpc_host": "::1"}
+    async with (
+        mesh.registry(), mesh.instance("a") as a, serving(SERVICE, Named("b"), **six) as b, mesh.caller() as channels,
+    ):  # fmt: skip
+        assert b.address.startswith("[::1]:")
+        await knows(channels, a, b)
+        assert await answers(channels, 20) == {"a": 10, "b": 10}
+
+
+async def test_a_host_that_nobody_knows_yet_is_looked_up_again(mesh: Mesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, port = asyncio.get_running_loop(), int(free_address().rpartition(":")[2])
+    lookup, in_dns = loop.getaddrinfo, asyncio.Event()
+
+    async def resolve(host: Any, *args: Any, **options: Any) -> Any:
+        if host == "new.test" and not in_dns.is_set():
+            raise OSError("not known")
+        return await lookup("127.0.0.1" if host == "new.test" else host, *args, **options)
+
+    monkeypatch.setattr(loop, "getaddrinfo", resolve)
+    monkeypatch.setattr(endpoints, "RESOLVE_AGAIN_S", 0.05)
+    place = {**mesh.addresses, "grpc_port": port, "advertised_address": f"new.test:{port}"}
+    async with mesh.registry(), serving(SERVICE, Named("a"), **place) as a, mesh.caller() as channels:
+        await asyncio.sleep(1.0)
+        assert channels.target(SERVICE).addresses != (a.address,)
+        in_dns.set()
+        await knows(channels, a)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import pytest
 from aac.auth.v1.auth_pb2 import LoginRequest
 from aac.auth.v1.auth_pb2_grpc import AuthServiceStub
 from aac.event.v1.event_pb2 import Event
+from aac.gateway.v1.gateway_pb2 import WatchEventsRequest
+from aac.gateway.v1.gateway_pb2_grpc import GatewayServiceStub
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -17,8 +21,10 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from aac_grpc.client import AsyncClient, Gap
 from aac_grpc.client.errors import (
     DependencyUnavailable,
+    Overloaded,
     PermissionDenied,
     RateLimited,
+    TooManyStreams,
     Unauthenticated,
     UnknownMethod,
     from_rpc_error,
@@ -297,3 +303,37 @@ async def test_a_watcher_of_events_goes_from_one_gateway_to_the_other_and_back(
             await moved_on(36)
             await watching.aclose()
     assert disconnects
+
+
+async def test_no_operator_takes_all_places_of_watchers(platform: GatewayPlatform, admin: AsyncClient) -> None:
+    password = "operator's own password"
+    await admin.create_user("second-operator", password, "operator")
+    settings = platform.gateway_settings(event_watchers_per_user=2, event_watchers=3)
+    async with (
+        serving(gateway.service, settings) as server,
+        AsyncClient(server.address, username=ADMIN[0], password=ADMIN[1]) as greedy,
+        AsyncClient(server.address, username="second-operator", password=password) as other,
+    ):
+        watch = GatewayServiceStub(aio.insecure_channel(server.address)).WatchEvents
+        taken = [await watching(watch, greedy) for _ in range(2)]
+        with pytest.raises(TooManyStreams) as refused:
+            await watching(watch, greedy)
+        assert refused.value.metadata["setting"] == "AAC_EVENT_WATCHERS_PER_USER"
+        taken.append(await watching(watch, other))
+        with pytest.raises(Overloaded):
+            await watching(watch, other)
+        taken.pop(0).cancel()
+        async with asyncio.timeout(10):
+            while len(taken) < 3:
+                with contextlib.suppress(Overloaded):
+                    taken.append(await watching(watch, other))
+
+
+async def watching(watch: Any, client: AsyncClient) -> Any:
+    """A stream of events that has begun."""
+    stream = watch(WatchEventsRequest(), metadata=(("authorization", f"Bearer {await client.access_token()}"),))
+    try:
+        await stream.read()
+    except aio.AioRpcError as error:
+        raise from_rpc_error(error) from error
+    return stream

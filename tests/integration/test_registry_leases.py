@@ -168,6 +168,11 @@ async def test_a_service_speaks_for_its_own_instances_only(server: Server, calle
     await caller.Register(instance("md-1"))
     with pytest.raises(PermissionDenied):
         await intruder.Register(instance("md-2"))
+    with pytest.raises(InvalidFields) as taken:
+        await intruder.Register(RegisterRequest(instance=Instance(
+            instance_id="md-1", service="analytics", address="127.0.0.1:9"
+        )))  # fmt: skip
+    assert [violation.field for violation in taken.value.violations] == ["instance.instance_id"]
     await intruder.Deregister(DeregisterRequest(instance_id="md-1"))
     assert not (await intruder.Heartbeat(HeartbeatRequest(instance_id="md-1"))).known
     assert await names(caller) == ["md-1"]

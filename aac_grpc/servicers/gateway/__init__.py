@@ -19,7 +19,7 @@ from aac_grpc.common.tokens import principal_of, unverified_claims
 from aac_grpc.servicers.gateway.api_keys import ApiKeyExchange
 from aac_grpc.servicers.gateway.backends import BackendHealth
 from aac_grpc.servicers.gateway.callers import ApiKeyScheme, Callers, on_behalf_of
-from aac_grpc.servicers.gateway.events import Partition
+from aac_grpc.servicers.gateway.events import Partition, WatcherPlaces
 from aac_grpc.servicers.gateway.forwarding import Forwarder
 from aac_grpc.servicers.gateway.mesh import MeshView
 from aac_grpc.servicers.gateway.overview import Overviews
@@ -53,7 +53,7 @@ def build(resources: Resources) -> Sequence[Servicer]:
             for route in routes.forwarded
         },
         exchange,
-        max_watchers=settings.event_watchers,
+        watchers=WatcherPlaces(settings),
         heartbeat_s=settings.heartbeat_s,
     )
     return [servicer]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import groupby
 
 from aac.event.v1.event_pb2 import Event
@@ -12,16 +14,49 @@ from aac.type.v1 import stream_pb2
 from aac.type.v1.stream_pb2 import FrameKind, ResumePoint, StreamHeader
 from google.protobuf.message import DecodeError
 
-from aac_grpc.client.errors import InvalidField
+from aac_grpc.client.errors import InvalidField, Overloaded, TooManyStreams
+from aac_grpc.common.call import Principal
 from aac_grpc.common.events import EventTail, TailedEvent
 from aac_grpc.common.streams import Encoded, frame
 from aac_grpc.common.streams.frames import encode, now_header
+from aac_grpc.servicers.gateway.settings import GatewaySettings
 
 EPOCH = 1
 """Offsets of a Kafka topic are one numbering, for as long as the topic exists."""
 EVENTS_FIELD = 2
 
 Partition = tuple[str, int]
+
+
+class WatcherPlaces:
+    """How many watchers there may be: each reads Kafka for itself."""
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._most = settings.event_watchers
+        self._most_of_one = settings.event_watchers_per_user
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def take(self, watcher: Principal) -> Iterator[None]:
+        """Takes a place while the block runs.
+
+        Raises:
+            TooManyStreams: The watcher has as many as one may have.
+            Overloaded: All are taken.
+        """
+        owner = f"{watcher.kind}:{watcher.subject}"
+        if self._taken[owner] >= self._most_of_one:
+            name = f"{watcher.kind}:{watcher.username or watcher.subject}"
+            raise TooManyStreams(self._most_of_one, owner=name, setting="AAC_EVENT_WATCHERS_PER_USER")
+        if self._taken.total() >= self._most:
+            raise Overloaded("too many streams of domain events are open; try again later")
+        self._taken[owner] += 1
+        try:
+            yield
+        finally:
+            self._taken[owner] -= 1
+            if not self._taken[owner]:
+                del self._taken[owner]
 
 
 def resume_offsets(points: Iterable[ResumePoint], topics: Iterable[str]) -> dict[Partition, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,14 +18,13 @@ from aac.gateway.v1.gateway_pb2 import (
     WatchEventsRequest,
 )
 
-from aac_grpc.client.errors import Overloaded
 from aac_grpc.common.call import current_call
 from aac_grpc.common.events import EventTail
 from aac_grpc.common.servicer import Context, Servicer, Stream
 from aac_grpc.common.topics import TOPICS
 from aac_grpc.common.types import venue_of
 from aac_grpc.servicers.gateway.api_keys import ApiKeyExchange
-from aac_grpc.servicers.gateway.events import EventWatch, Partition, resume_offsets
+from aac_grpc.servicers.gateway.events import EventWatch, Partition, WatcherPlaces, resume_offsets
 from aac_grpc.servicers.gateway.forwarding import Forwarder
 from aac_grpc.servicers.gateway.mesh import MeshView
 from aac_grpc.servicers.gateway.overview import Overviews
@@ -50,7 +48,7 @@ class GatewayServicer(Servicer, gateway_pb2_grpc.GatewayServiceServicer):
         forwarders: Mapping[str, Forwarder],
         exchange: ApiKeyExchange,
         *,
-        max_watchers: int,
+        watchers: WatcherPlaces,
         heartbeat_s: float,
     ) -> None:
         self._overviews = overviews
@@ -59,7 +57,7 @@ class GatewayServicer(Servicer, gateway_pb2_grpc.GatewayServiceServicer):
         self._open_tail = open_tail
         self._forwarders = forwarders
         self._exchange = exchange
-        self._watchers = asyncio.Semaphore(max_watchers)
+        self._watchers = watchers
         self._heartbeat_s = heartbeat_s
 
     def forwards(self) -> Mapping[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -83,9 +81,7 @@ class GatewayServicer(Servicer, gateway_pb2_grpc.GatewayServiceServicer):
 
     async def WatchEvents(self, request: WatchEventsRequest, context: Context) -> Stream:
         wanted = resume_offsets(request.resume, TOPIC_NAMES)
-        if self._watchers.locked():
-            raise Overloaded("too many streams of domain events are open; try again later")
-        async with self._watchers:
+        with self._watchers.take(current_call().principal):
             tail = self._open_tail(wanted, request.from_beginning)
             watch = EventWatch(tail, request, wanted, self._heartbeat_s)
             current_call().on_drain(watch.drain)

@@ -16,4 +16,5 @@ class GatewaySettings(ServiceSettings):
         5.0, gt=0, description="How long a refused API key is refused without asking auth-service again."
     )
     event_watchers: int = Field(32, ge=1, description="Most streams of domain events; each reads Kafka for itself.")
+    event_watchers_per_user: int = Field(8, ge=1, description="Most streams of domain events of one user.")
     heartbeat_s: float = Field(5.0, gt=0, description="Time without a frame before a heartbeat, on streams of events.")

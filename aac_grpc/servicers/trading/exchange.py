@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from contextvars import Context
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -12,7 +13,7 @@ from aac_grpc.client.errors import AacError, Draining, NotFound
 from aac_grpc.servicers.trading.leases import LeaseLost, Leases
 from aac_grpc.servicers.trading.open_venue import Means, OpenVenue
 from aac_grpc.servicers.trading.recovery import JournalDamaged
-from aac_grpc.servicers.trading.venue_table import Held, VenueTable
+from aac_grpc.servicers.trading.venue_table import Held, VenueRow, VenueTable
 from aac_grpc.servicers.trading.writers import Writer, Writers
 
 _log = structlog.get_logger(__name__)
@@ -40,12 +41,13 @@ class Exchange:
         self._leases = leases
         self._means = means
         self._open: dict[str, OpenVenue] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """As long as somebody holds one or waits for it."""
         self._openings: dict[str, asyncio.Task[OpenVenue | None]] = {}
         self._looking: dict[str, asyncio.Task[Held | None]] = {}
         self._given_up: dict[str, float] = {}
         """Until when others go first, by venue, on the monotonic clock."""
-        self._damaged: set[str] = set()
+        self._damaged: set[int] = set()
         self._stopping = False
 
     @property
@@ -109,19 +111,24 @@ class Exchange:
             if self._open.get(name) is not venue:
                 raise LeaseLost(name)
             await self._close(venue, NotFound("venue", name))
-            deleted = await self._table.delete(venue.row.venue_id, venue.lease.epoch)
-        self._locks.pop(name, None)
-        self._given_up.pop(name, None)
-        return deleted
+            return await self._table.delete(venue.row.venue_id, venue.lease.epoch)
 
     async def all(self) -> Sequence[dict[str, Any]]:
         """Returns the rows of all venues, by id."""
         return await self._table.all()
 
+    def note_all(self, held: Sequence[Held]) -> None:
+        """Forgets what it knows of venues that there are no more.
+
+        Args:
+            held: All that there are.
+        """
+        self._damaged &= {one.venue.venue_id for one in held}
+
     def adopt(self, held: Held) -> bool:
         """Begins to open a venue that nobody writes; False where enough are being opened already, or it must not be."""
         name = held.venue.name
-        if name in self._damaged or name in self._openings or not self._is_free(held):
+        if held.venue.venue_id in self._damaged or name in self._openings or not self._is_free(held):
             return True
         if len(self._openings) >= OPENINGS_AT_ONCE:
             return False
@@ -134,7 +141,9 @@ class Exchange:
         if venue is not None:
             self._given_up[name] = float("inf")
             await self._give_back(venue, LeaseLost(name))
-            self._given_up[name] = time.monotonic() + OTHERS_FIRST_S
+            now = time.monotonic()
+            self._given_up = {other: until for other, until in self._given_up.items() if until > now}
+            self._given_up[name] = now + OTHERS_FIRST_S
 
     async def _give_back(self, venue: OpenVenue, reason: AacError) -> None:
         name = venue.row.name
@@ -187,16 +196,16 @@ class Exchange:
         if task is None:
             task = asyncio.create_task(self._try_open(held), name=f"open {name}", context=Context())
             self._openings[name] = task
-            task.add_done_callback(lambda ended: self._opened(name, ended))
+            task.add_done_callback(lambda ended: self._opened(held.venue, ended))
         return task
 
-    def _opened(self, name: str, task: "asyncio.Task[OpenVenue | None]") -> None:
-        self._openings.pop(name, None)
+    def _opened(self, row: VenueRow, task: "asyncio.Task[OpenVenue | None]") -> None:
+        self._openings.pop(row.name, None)
         failure = None if task.cancelled() else task.exception()
         if isinstance(failure, JournalDamaged):
-            self._damaged.add(name)
+            self._damaged.add(row.venue_id)
         if failure is not None:
-            _log.error("venue not opened", venue=name, exc_info=failure)
+            _log.error("venue not opened", venue=row.name, exc_info=failure)
         self.writers.tell()
 
     async def _try_open(self, held: Held) -> OpenVenue | None:

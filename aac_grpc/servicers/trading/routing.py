@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from aac_grpc.client.errors import AacError, Draining, NotWriter, Overloaded, UnknownOutcome
+from aac_grpc.client.errors import AacError, Draining, NotFound, NotWriter, Overloaded, UnknownOutcome
 from aac_grpc.common.call import Call, current_call
 from aac_grpc.common.encoded import Encoded
 from aac_grpc.common.peers import PeerLost, Peers
@@ -47,7 +47,8 @@ class Patience:
         self._call = call
         self._limit_s = limit_s
         self._clock = asyncio.get_running_loop().time
-        self._sent = False
+        self.sent = False
+        """An attempt that failed may have been carried out."""
         self.begin()
 
     def begin(self) -> None:
@@ -59,7 +60,7 @@ class Patience:
 
     def lost(self, failure: AacError | PeerLost) -> None:
         """An attempt failed since the writer has changed."""
-        self._sent = self._sent or not isinstance(failure, PeerLost) or failure.sent
+        self.sent = self.sent or not isinstance(failure, PeerLost) or failure.sent
 
     def pause(self) -> float:
         """Returns how long to wait at most before the next attempt.
@@ -75,7 +76,7 @@ class Patience:
         return min(left, pause * (0.5 + random.random()))  # noqa: S311 no secret
 
     def _end(self) -> AacError:
-        if self._sent and not self._call.forwarded and self._call.policy.idempotency != "NO_SIDE_EFFECTS":
+        if self.sent and not self._call.forwarded and self._call.policy.idempotency != "NO_SIDE_EFFECTS":
             return UnknownOutcome()
         return NotWriter(self._venue, retry_after=_LONGEST_PAUSE_S)
 
@@ -100,13 +101,20 @@ class Router:
         self._max_waiting = max_waiting
         self._waiting = 0
 
-    async def ask(self, venue: str, request: Message, answer: Callable[[OpenVenue], Awaitable[Answer]]) -> Answer:
+    async def ask(
+        self,
+        venue: str,
+        request: Message,
+        answer: Callable[[OpenVenue], Awaitable[Answer]],
+        ended: Answer | None = None,
+    ) -> Answer:
         """Answers a call that gives one message; where another engine gave it, as its bytes (`Encoded`).
 
         Args:
             venue: The venue that it is about.
             request: Its request, as it is handed on.
             answer: Answers it where this instance writes the venue.
+            ended: The answer where an attempt that was not answered has ended the venue, as it should.
 
         Raises:
             NotFound: There is no such venue.
@@ -116,13 +124,18 @@ class Router:
         """
         patience = self.patience(venue)
         while True:
-            place = await self.place(venue, patience)
             try:
-                if isinstance(place, OpenVenue):
-                    return await answer(place)
-                return cast(Answer, Encoded(await self._peers.ask(place, request.SerializeToString())))
-            except Elsewhere as failure:
-                await self.failed(place, failure, patience)
+                place = await self.place(venue, patience)
+                try:
+                    if isinstance(place, OpenVenue):
+                        return await answer(place)
+                    return cast(Answer, Encoded(await self._peers.ask(place, request.SerializeToString())))
+                except Elsewhere as failure:
+                    await self.failed(place, failure, patience)
+            except NotFound:
+                if ended is None or not patience.sent:
+                    raise
+                return ended
 
     async def converse(
         self,

@@ -132,6 +132,7 @@ class Sharing:
             else:
                 elsewhere = [one for one in held if not one.free and one.holder != self._exchange.holder]
                 self._exchange.writers.note_all(elsewhere)
+                self._exchange.note_all(held)
                 await self._share(held, others)
                 pause = min([pause, *(one.left_s for one in elsewhere)])
             await self._pause(max(SHORTEST_PAUSE_S, pause))

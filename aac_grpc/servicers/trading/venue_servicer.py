@@ -79,7 +79,7 @@ class VenueServicer(Servicer, VenueServiceServicer):
         if request.venue == DEFAULT_VENUE:
             raise WrongState(f"venue {request.venue!r} can't be removed")
         try:
-            return await self._router.ask(request.venue, request, delete)
+            return await self._router.ask(request.venue, request, delete, pb.DeleteVenueResponse(deleted=True))
         except NotFound:
             return pb.DeleteVenueResponse(deleted=False)
 
