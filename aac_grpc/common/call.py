@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import grpc
@@ -37,6 +37,11 @@ class Principal:
     """Of the user; a token of an earlier one than the user's present generation is revoked."""
     expires_at: float = float("inf")
     """When the credential ends, seconds since the Unix epoch."""
+    owner: str = field(init=False, compare=False)
+    """Names whose budgets and streams are counted, such as "user:<id>"."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "owner", f"{self.kind}:{self.subject}")
 
     @property
     def is_service(self) -> bool:
@@ -68,6 +73,7 @@ class Call:
         forwarded: Another instance of this service has handed it on, as it proved: it has charged the caller, and
             nobody forwards it again.
         started_at: When it arrived, on the event loop's clock.
+        duration_s: How long it took, once it has ended.
         deadline: When it must have ended, on the event loop's clock; None for a stream without one.
         request: The message that came in last, as it came.
         code: Status; OK until something else is known.
@@ -90,6 +96,7 @@ class Call:
     code: grpc.StatusCode = grpc.StatusCode.OK
     error: AacError | None = None
     ended: bool = False
+    duration_s: float = 0.0
     received: int = 0
     sent: int = 0
     writing: bool = False
@@ -109,6 +116,7 @@ class Call:
         request_id: str,
         started_at: float,
         expiry: Expiry,
+        task: asyncio.Task[Any] | None = None,
     ) -> None:
         self.policy = policy
         self.context: grpc.aio.ServicerContext[Any, Any] = context
@@ -117,7 +125,7 @@ class Call:
         self.started_at = started_at
         self.trailers = {"x-request-id": request_id}
         self._expiry = expiry
-        self._task = asyncio.current_task()
+        self._task = task
 
     @property
     def canceled(self) -> bool:
@@ -202,6 +210,7 @@ class Call:
     def finish(self) -> None:
         """The handler has returned or raised: it can't be interrupted any more."""
         self.ended = True
+        self.duration_s = self._expiry.loop.time() - self.started_at
         if self._slot is not None:
             self._slot.discard(self)
 

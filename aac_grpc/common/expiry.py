@@ -19,10 +19,14 @@ class Expiring(Protocol):
 
 
 class Expiry:
-    """The wheel of one event loop. Times are those of the loop's clock; what is late is late by a slot at most."""
+    """The wheel of one event loop. Times are those of the loop's clock; what is late is late by a slot at most.
+
+    Attributes:
+        loop: The event loop.
+    """
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._slots: dict[int, set[Expiring]] = {}
         self._order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -47,10 +51,10 @@ class Expiry:
     def _wind(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._order[0] * SLOT_S, self._turn) if self._order else None
+        self._timer = self.loop.call_at(self._order[0] * SLOT_S, self._turn) if self._order else None
 
     def _turn(self) -> None:
-        now = self._loop.time() / SLOT_S
+        now = self.loop.time() / SLOT_S
         while self._order and self._order[0] <= now:
             for one in self._slots.pop(heappop(self._order)):
                 one.expire()

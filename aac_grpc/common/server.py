@@ -26,7 +26,7 @@ from aac_grpc.common.interceptors.drain import OpenStreams
 from aac_grpc.common.interceptors.half_open import HalfOpenCalls
 from aac_grpc.common.interceptors.shed import LoadShedding
 from aac_grpc.common.ports import ADMIN_PORTS, GRPC_PORTS
-from aac_grpc.common.process import allow_open_files
+from aac_grpc.common.process import allow_open_files, background_threads
 from aac_grpc.common.reflection import reflection_handlers
 from aac_grpc.common.registration import Registration
 from aac_grpc.common.resources import Resources
@@ -268,7 +268,8 @@ class Server:
         # A signal ends a start that still waits for its dependencies, too.
         starting, waiting = loop.create_task(self.start()), loop.create_task(told.wait())
         try:
-            await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            with background_threads():
+                await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
             if starting.done():
                 await starting
                 settle()

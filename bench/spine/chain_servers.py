@@ -1,7 +1,7 @@
 """`python -m bench.spine.chain_servers bare|chain`: one handler, with nothing around it or with all of ours.
 
-Both are processes on uvloop with the transport options of our servers; they differ in what stands between the
-transport and the handler.
+Both are processes on uvloop with the transport options of our servers, and gRPC's threads in the background of the
+event loop; they differ in what stands between the transport and the handler.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import uvloop
 from aac.marketdata.v1 import marketdata_pb2 as pb
 from aac.marketdata.v1.marketdata_pb2_grpc import MarketDataServiceServicer, add_MarketDataServiceServicer_to_server
 
+from aac_grpc.common.process import background_threads
 from aac_grpc.common.server import Server, Service, server_options
 from aac_grpc.common.servicer import Servicer
 from aac_grpc.common.settings import ServiceSettings
@@ -40,10 +41,11 @@ async def serve_bare(settings: ServiceSettings) -> None:
     """Serves the handler by grpc.aio alone, until SIGTERM."""
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    server = grpc.aio.server(options=server_options(settings))
-    add_MarketDataServiceServicer_to_server(Quotes(), server)
-    server.add_insecure_port(f"{settings.grpc_host}:{settings.grpc_port}")
-    await server.start()
+    with background_threads():
+        server = grpc.aio.server(options=server_options(settings))
+        add_MarketDataServiceServicer_to_server(Quotes(), server)
+        server.add_insecure_port(f"{settings.grpc_host}:{settings.grpc_port}")
+        await server.start()
     await told.wait()
     await server.stop(None)
 

@@ -1,6 +1,5 @@
 """One line a call: every failure, every slow or audited call, and a sample of the others."""
 
-import asyncio
 import random
 
 import grpc
@@ -11,7 +10,7 @@ from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.hooks import Interceptor
 from aac_grpc.common.settings import ServiceSettings
 
-_ORDINARY = frozenset({grpc.StatusCode.OK, grpc.StatusCode.CANCELLED})
+_OK, _CANCELLED = grpc.StatusCode.OK, grpc.StatusCode.CANCELLED
 _SERVER_FAULTS = frozenset(
     {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS, grpc.StatusCode.UNAVAILABLE}
 )
@@ -36,20 +35,18 @@ class MethodAccessLog(Interceptor):
         self._always = policy.audit
         self._slow_s = float("inf") if policy.streaming else settings.access_log_slow_s
         self._sample = settings.access_log_sample
-        self._clock = asyncio.get_running_loop().time
 
     def on_end(self, call: Call) -> None:
         """Writes the line, if it is due."""
-        duration = self._clock() - call.started_at
-        ordinary = call.code in _ORDINARY
-        if ordinary and not self._always and duration < self._slow_s and random.random() >= self._sample:  # noqa: S311 no secret
+        ordinary = (call.code is _OK or call.code is _CANCELLED) and call.duration_s < self._slow_s
+        if ordinary and not self._always and random.random() >= self._sample:  # noqa: S311 no secret
             return
         write = self._log.warning if call.code in _SERVER_FAULTS else self._log.info
         write(
             "call",
             code=call.code.name,
             reason=call.error.reason if call.error is not None else None,
-            duration_ms=round(duration * 1000, 3),
+            duration_ms=round(call.duration_s * 1000, 3),
             request_id=call.request_id,
             principal=call.principal.subject,
             kind=call.principal.kind,

@@ -88,13 +88,14 @@ class MethodAdapter:
         self._dump: Callable[[Any], bytes] = handler.response_serializer or bytes
         self._requests_stream = handler.request_streaming
         self._respond = self._respond_with_stream if handler.response_streaming else self._respond_with_one
+        self._unary = not handler.request_streaming and not handler.response_streaming
         self._clock = asyncio.get_running_loop().time
 
     async def serve(self, request: Any, context: Context) -> bytes | None:
         """Serves one call; what gRPC calls."""
-        self._half_open.complete()
+        task = self._half_open.complete()
         metadata = dict(INVOCATION_METADATA.get())
-        call = Call(self._policy, context, metadata, request_id_of(metadata), self._clock(), self._expiry)
+        call = Call(self._policy, context, metadata, request_id_of(metadata), self._clock(), self._expiry, task)
         CURRENT.set(call)
         entered = 0
         response: bytes | None = None
@@ -132,8 +133,13 @@ class MethodAdapter:
 
     async def _handle(self, call: Call, request: Any, context: Context) -> bytes | None:
         try:
-            if not self._policy.streaming:
-                return await self._respond(call, request, context)
+            if self._unary:
+                # The common call: in this one coroutine, since each costs several microseconds among real calls.
+                message = self._parse(call, request)
+                for hook in self._hooks.requests:
+                    if (wait := hook(call, message)) is not None:
+                        await wait
+                return self._give(call, await self._handler(message, context))
             with self._streams.track(call):
                 return await self._respond(call, request, context)
         except grpc.aio.InternalError:
@@ -145,9 +151,7 @@ class MethodAdapter:
         call.code = code if isinstance(code, grpc.StatusCode) else _CODES[code]
 
     async def _respond_with_one(self, call: Call, request: Any, context: Context) -> bytes:
-        if self._requests_stream:
-            return self._give(call, await self._handler(self._messages(call, request), StreamContext(self, call)))
-        return self._give(call, await self._handler(await self._take(call, request), context))
+        return self._give(call, await self._handler(self._messages(call, request), StreamContext(self, call)))
 
     async def _respond_with_stream(self, call: Call, request: Any, context: Context) -> None:
         taken = self._messages(call, request) if self._requests_stream else await self._take(call, request)
@@ -183,6 +187,13 @@ class MethodAdapter:
             raise asyncio.CancelledError
 
     async def _take(self, call: Call, raw: bytes) -> Any:
+        message = self._parse(call, raw)
+        for hook in self._hooks.requests:
+            if (wait := hook(call, message)) is not None:
+                await wait
+        return message
+
+    def _parse(self, call: Call, raw: bytes) -> Any:
         if len(raw) > self._limit:
             raise MessageTooLarge(len(raw), self._limit)
         try:
@@ -191,9 +202,6 @@ class MethodAdapter:
             raise Malformed from None
         call.received += 1
         call.request = raw
-        for hook in self._hooks.requests:
-            if (wait := hook(call, message)) is not None:
-                await wait
         return message
 
     def _give(self, call: Call, response: Any) -> bytes:

@@ -25,11 +25,12 @@ class ScopeAuthorization(Interceptor):
 
     def __init__(self, policy: MethodPolicy) -> None:
         self._policy = policy
+        self._internal = policy.internal
         self._scope = policy.scope
 
     def on_start(self, call: Call) -> None:
         """Checks the credential."""
-        if self._policy.internal and not call.principal.is_service:
+        if self._internal and not call.principal.is_service:
             raise PermissionDenied("this method is for services of the mesh", reason="INTERNAL_METHOD")
         if self._scope not in call.principal.scopes:
             raise PermissionDenied(

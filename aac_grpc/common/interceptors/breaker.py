@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from aac_grpc.common.breaker import Breaker, Breakers
 from aac_grpc.common.call import Call
+from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.hooks import Interceptor
 
 
@@ -12,6 +13,10 @@ class RequiredDependencies(Interceptor):
 
     def __init__(self, breakers: Breakers, required: Sequence[str]) -> None:
         self._required: tuple[Breaker, ...] = tuple(breakers.get(name) for name in required)
+
+    def for_method(self, policy: MethodPolicy) -> Interceptor | None:
+        """Nothing to look at where nothing is required."""
+        return self if self._required else None
 
     def on_start(self, call: Call) -> None:
         """Looks at each breaker."""

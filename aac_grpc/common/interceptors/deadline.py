@@ -11,7 +11,7 @@ LONGEST_MARGIN_S = 0.05
 
 def margin(remaining_s: float) -> float:
     """Time to leave for the answer's way back, so that status and details still reach the caller."""
-    return min(LONGEST_MARGIN_S, remaining_s * 0.1)
+    return LONGEST_MARGIN_S if remaining_s > 10 * LONGEST_MARGIN_S else remaining_s / 10
 
 
 class Deadline(Interceptor):
@@ -35,7 +35,7 @@ class MethodDeadline(Interceptor):
         """Takes the caller's word, or the class's."""
         remaining = call.context.time_remaining()
         if remaining is not None:
-            call.deadline = call.started_at + max(0.0, remaining - margin(remaining))
+            call.deadline = call.started_at + remaining - margin(remaining)
         elif self._timeout is not None:
             call.deadline = call.started_at + self._timeout
         else:

@@ -48,9 +48,11 @@ class HalfOpenCalls:
             self._make_room()
         self._since[asyncio.current_task(self._loop)] = self._now
 
-    def complete(self) -> None:
-        """Forgets the call that this task serves: its message is here."""
-        self._since.pop(asyncio.current_task(self._loop), None)
+    def complete(self) -> asyncio.Task[Any] | None:
+        """Forgets the call that this task serves: its message is here. Tells which task that is."""
+        task = asyncio.current_task(self._loop)
+        self._since.pop(task, None)
+        return task
 
     def start(self) -> None:
         """Begins to look, each `SWEEP_S`, who has waited too long."""

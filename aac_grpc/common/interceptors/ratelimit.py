@@ -73,12 +73,13 @@ class MethodRateLimit(Interceptor):
     def _charge(self, call: Call, cost: float) -> Wait:
         principal = call.principal
         found = self._budgets.get(principal.plan, self._default)
-        if found is None or principal.is_service or call.forwarded or cost == 0:
+        if found is None or principal.kind == "service" or call.forwarded or cost == 0:
             return None
         name, budget = found
         # A message that is refused for its thousands of items costs seconds, not minutes.
-        cost = min(cost, budget.burst)
-        grant = self._quotas.take(f"{principal.kind}:{principal.subject}:{name}", budget, cost)
+        if cost > budget.burst:
+            cost = budget.burst
+        grant = self._quotas.take(f"{principal.owner}:{name}", budget, cost)
         if not isinstance(grant, Grant):
             return self._wait(call, budget, grant)
         self._settle(call, budget, grant)

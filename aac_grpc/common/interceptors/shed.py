@@ -161,7 +161,7 @@ class Gate:
 
     async def _refuse(self, _: Any, context: Any) -> None:
         self._counts.started += 1
-        self._counts.handled[grpc.StatusCode.RESOURCE_EXHAUSTED] += 1
+        self._counts.failed[grpc.StatusCode.RESOURCE_EXHAUSTED] += 1
         request_id = request_id_of(dict(INVOCATION_METADATA.get()))
         self._turn = (self._turn + 1) % len(self._statuses)
         details = self._statuses[self._turn] + _request_info(request_id)

@@ -51,22 +51,20 @@ class PrincipalStreamLimit(Interceptor):
         principal = call.principal
         if principal.is_service:
             return
-        owner = f"{principal.kind}:{principal.subject}"
-        if self._open[owner] >= self._limit:
+        if self._open[principal.owner] >= self._limit:
             self._refused.inc()
             raise TooManyStreams(
                 self._limit,
                 owner=f"{principal.kind}:{principal.username or principal.subject}",
                 setting="AAC_MAX_STREAMS_PER_PRINCIPAL",
             )
-        self._open[owner] += 1
+        self._open[principal.owner] += 1
 
     def on_end(self, call: Call) -> None:
         """Gives it back."""
         principal = call.principal
         if principal.is_service:
             return
-        owner = f"{principal.kind}:{principal.subject}"
-        self._open[owner] -= 1
-        if self._open[owner] <= 0:
-            del self._open[owner]
+        self._open[principal.owner] -= 1
+        if self._open[principal.owner] <= 0:
+            del self._open[principal.owner]

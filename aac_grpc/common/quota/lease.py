@@ -14,6 +14,8 @@ SMALLEST = 3.0
 SHARE = 8
 """A bucket gives this part of itself at most, as the script does."""
 HEADROOM = 1.5
+LOW_SHARE = 4
+"""At this part of what was wanted it is topped up early; where spending goes on as it was, its time is over first."""
 
 
 @dataclass(slots=True, eq=False)
@@ -113,7 +115,7 @@ class Lease:
         settle = -self.held if costs or self.held < 0 else min(0.0, wanted - self.held)
         self.held += settle
         self._asked_at = now
-        self.low = wanted / 2
+        self.low = wanted / LOW_SHARE
         return Order(self._name, self.budget.rate, self.budget.burst, settle, wanted - self.held, costs)
 
     def take_in(self, reply: Reply, asked_at: float) -> None:

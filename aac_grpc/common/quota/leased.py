@@ -17,6 +17,8 @@ TIMEOUT_S = 0.05
 """A charge waits this long for Redis, then it is decided here."""
 LOST_S = 0.5
 """An answer that takes longer does not come."""
+GATHER_S = 0.005
+"""Top-ups that nobody waits for yet are asked for together: what comes due within so many seconds."""
 LAG_S = 0.01
 """A timer that fires later than this tells that this process was busy, not that Redis is slow."""
 
@@ -59,6 +61,7 @@ class LeasedQuotas:
         self._leases: dict[str, Lease] = {}
         self._due: list[Lease] = []
         self._wake = asyncio.Event()
+        self._gathering = False
         self._outage = Outage()
         self._running = False
         # Of the round trip that is under way.
@@ -97,7 +100,8 @@ class LeasedQuotas:
                 await self._wake.wait()
                 self._wake.clear()
                 due, self._due = self._due, []
-                await self._ask_for(due)
+                if due:
+                    await self._ask_for(due)
             raise asyncio.CancelledError
         finally:
             self._running = False
@@ -126,11 +130,22 @@ class LeasedQuotas:
         return charge.answer
 
     def _ask(self, lease: Lease) -> None:
-        """Has Redis asked soon. Who is being asked for already is asked for again when the answer is there."""
+        """Has Redis asked: at once where a charge waits, else soon.
+
+        Who is being asked for already is asked for again when the answer is there.
+        """
         if not lease.asking:
             lease.asking = True
             self._due.append(lease)
+        if lease.waiting:
             self._wake.set()
+        elif not self._gathering:
+            self._gathering = True
+            asyncio.get_running_loop().call_later(GATHER_S, self._gathered)
+
+    def _gathered(self) -> None:
+        self._gathering = False
+        self._wake.set()
 
     def _decide_here(self, lease: Lease, cost: float, now: float) -> Grant:
         if self._running and self._outage.probe_is_due(now):
