@@ -15,6 +15,8 @@ from aac_grpc.domain.decimals import (
 
 _SCALE = MAX_FRACTION_DIGITS
 _FACTOR: int = 10**_SCALE
+MAX_LOTS = 10**12
+"""Most lots of one order: nine million of the largest at one price still add up to a number of 64 bits."""
 
 
 class OffTick(ValueError):

@@ -105,6 +105,9 @@ async def test_what_a_venue_begins_with_is_checked_as_a_whole(engine: Stack) -> 
         return [violation.field for violation in error.value.violations]
 
     assert await refused(instruments=[instrument(tick="0.000")]) == ["instruments[0].tick_size"]
+    large = instrument()
+    large.max_quantity = "9000000000000000"
+    assert await refused(instruments=[large]) == ["instruments[0].max_quantity"]
     assert await refused(instruments=[instrument(), instrument()]) == ["instruments[1].symbol"]
     assert await refused(accounts=[account("a", "-1")]) == ["accounts[0].cash.amount"]
     assert await refused(accounts=[account("a"), account("a")]) == ["accounts[1].account_id"]
@@ -173,6 +176,9 @@ async def test_a_bad_row_refuses_its_message_and_the_stream_goes_on(venue: Venue
     assert refused.header.kind == stream_pb2.FRAME_KIND_ITEM_STATUS
     assert refused.header.status.code == 3
     assert not refused.HasField("run")
+    # So many, again and again, would outgrow what a level's sum is written down in.
+    refused = await feeder.send([venue_pb2.FeedRow(row=0, items=[new("a", BUY, 1, 2**62)])])
+    assert refused.header.status.code == 3
     run = (await feeder.send([venue_pb2.FeedRow(row=0, items=[new("a", BUY, 1, 1)])])).run
     assert run.rows == 1
     await feeder.close()

@@ -4,10 +4,23 @@ from typing import Any
 
 from aac.marketdata.v1.marketdata_pb2 import Candle as CandleMessage
 
-from aac_grpc.domain.candles import Candle
+from aac_grpc.domain.candles import MAX_INTERVAL_NS, Candle
 from aac_grpc.domain.decimals import to_scaled
-from aac_grpc.servicers.market_data.candle_repository import CandlesRepository
+from aac_grpc.servicers.market_data.candle_repository import MINUTE_NS, CandlesRepository
 from aac_grpc.servicers.market_data.convert import CANDLE_SCALE, candle_message
+
+UNROLLED_SPAN_NS = MAX_INTERVAL_NS
+"""Of candles that are made of trades alone, a page covers this much of the time in which there are trades, about."""
+
+
+def most_of(interval_ns: int, asked: int) -> int:
+    """How many candles a page has at most.
+
+    Args:
+        interval_ns: Of the candles; where it is not whole minutes, those that are rolled up are of no use.
+        asked: By the caller.
+    """
+    return asked if interval_ns % MINUTE_NS == 0 else min(asked, max(1, UNROLLED_SPAN_NS // interval_ns))
 
 
 async def candle_page(

@@ -1,6 +1,7 @@
 """MarketDataService: RPC to markets and back."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from aac.marketdata.v1 import marketdata_pb2 as pb
 from aac.marketdata.v1.marketdata_pb2_grpc import MarketDataServiceServicer
@@ -13,7 +14,7 @@ from aac_grpc.common.servicer import Context, Servicer, Stream
 from aac_grpc.common.streams import StreamSession
 from aac_grpc.common.types import from_duration, from_timestamp, time_range, venue_of
 from aac_grpc.domain.candles import check_interval
-from aac_grpc.servicers.market_data.candles import candle_page
+from aac_grpc.servicers.market_data.candles import candle_page, most_of
 from aac_grpc.servicers.market_data.convert import trade_of_row
 from aac_grpc.servicers.market_data.repository import TradesRepository
 from aac_grpc.servicers.market_data.streaming import MarketStream
@@ -85,6 +86,7 @@ class MarketDataServicer(Servicer, MarketDataServiceServicer):
         except ValueError as error:
             raise InvalidField("interval", str(error)) from error
         page = Page.read(request.page, (int,), query=("candles", venue, request.symbol, interval, start, end))
+        page = replace(page, size=most_of(interval, page.size))
         follower = await self._venues.follower(venue)
         await follower.instrument(request.symbol)
         epoch = await follower.keep()

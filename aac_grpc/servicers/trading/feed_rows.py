@@ -20,6 +20,7 @@ from aac_grpc.domain.feed import (
     Take,
     TopOfBook,
 )
+from aac_grpc.domain.instruments import MAX_LOTS
 from aac_grpc.domain.orders import Side
 
 MAX_REFERENCE = 64
@@ -60,12 +61,12 @@ def _item(message: venue_pb2.FeedItem) -> Item:
 
 
 def _new(message: venue_pb2.FeedNew) -> New:
-    price, quantity = _positive(message.price), _positive(message.quantity)
+    price, quantity = _positive(message.price), _lots(message.quantity)
     return New(_reference(message.order_ref), _side(message.side), price, quantity)
 
 
 def _reduce(message: venue_pb2.FeedReduce) -> Reduce:
-    return Reduce(message.order_ref, _positive(message.quantity))
+    return Reduce(message.order_ref, _lots(message.quantity))
 
 
 def _cancel(message: venue_pb2.FeedCancel) -> Cancel:
@@ -76,7 +77,7 @@ def _take(message: venue_pb2.FeedTake) -> Take:
     if not message.fills:
         raise _Fault("items.take.fills", "a take has at least one execution")
     fills = tuple([RecordedFill(fill.row, fill.order_ref, fill.quantity) for fill in message.fills])
-    return Take(_side(message.side), _positive(message.price), _positive(message.quantity), fills)
+    return Take(_side(message.side), _positive(message.price), _lots(message.quantity), fills)
 
 
 def _print(message: venue_pb2.FeedPrint) -> Print:
@@ -86,7 +87,7 @@ def _print(message: venue_pb2.FeedPrint) -> Print:
         raise _Fault("items.print.price", str(error)) from error
     if price <= 0:
         raise _Fault("items.print.price", f"must be above zero, not {message.price}")
-    return Print(price, _positive(message.quantity), _SIDE.get(message.side))
+    return Print(price, _lots(message.quantity), _SIDE.get(message.side))
 
 
 _ITEMS: dict[str, Callable[[Any], Item]] = {
@@ -99,7 +100,7 @@ _ITEMS: dict[str, Callable[[Any], Item]] = {
 
 
 def _reset(message: venue_pb2.FeedReset) -> Reset:
-    orders = tuple([(_reference(order.order_ref), _positive(order.quantity)) for order in message.orders])
+    orders = tuple([(_reference(order.order_ref), _lots(order.quantity)) for order in message.orders])
     return Reset(_side(message.side), _positive(message.price), orders)
 
 
@@ -124,3 +125,9 @@ def _positive(value: int) -> int:
     if value <= 0:
         raise _Fault("quantity", f"prices and quantities must be above zero, not {value}")
     return value
+
+
+def _lots(value: int) -> int:
+    if value > MAX_LOTS:
+        raise _Fault("quantity", f"must be at most {MAX_LOTS} lots, not {value}")
+    return _positive(value)

@@ -11,7 +11,7 @@ from aac.type.v1 import market_pb2
 from aac_grpc.client.errors import InvalidField
 from aac_grpc.common.types import EnumNames
 from aac_grpc.domain.decimals import format_decimal, parse_decimal
-from aac_grpc.domain.instruments import Instrument, InstrumentKind
+from aac_grpc.domain.instruments import MAX_LOTS, Instrument, InstrumentKind
 from aac_grpc.domain.orders import OrderType, Reason, Side, TimeInForce
 
 SIDES = EnumNames(market_pb2.Side, Side)
@@ -94,6 +94,8 @@ def new_instrument(message: market_pb2.Instrument, venue: str, field: str) -> In
         raise InvalidField(f"{field}.tick_size", str(error)) from error
     low = _bound(plain, message.min_quantity, plain.min_quantity, f"{field}.min_quantity")
     high = _bound(plain, message.max_quantity, plain.max_quantity, f"{field}.max_quantity")
+    if high > MAX_LOTS:
+        raise InvalidField(f"{field}.max_quantity", f"at most {plain.from_lots(MAX_LOTS)}, {MAX_LOTS} lots")
     try:
         return replace(plain, min_quantity=low, max_quantity=high)
     except ValueError as error:
