@@ -41,6 +41,7 @@ MARGIN_S = 0.02
 
 SLOW_S = 1.0
 """Work that was out of time earlier does not count against the server."""
+DELETED_AT_ONCE = 5000
 
 _GONE = ("08", "57P")
 """SQLSTATE prefixes that say that the server is away or going away."""
@@ -216,6 +217,24 @@ class Database:
         """Runs one statement in a transaction of its own and returns how many rows it touched."""
         async with self.connection() as connection:
             return (await connection.execute(sql.encode(), params)).rowcount
+
+    async def delete_in_batches(self, table: str, condition: str, params: Sequence[Any] = ()) -> int:
+        """Deletes rows in small transactions; returns how many.
+
+        Args:
+            table: Its name.
+            condition: SQL that holds for what is to go.
+            params: Of the condition.
+        """
+        sql = (
+            f"delete from {table} where ctid = any(array("  # noqa: S608 - our own table names
+            f"select ctid from {table} where {condition} limit {DELETED_AT_ONCE}))"
+        )
+        total = deleted = await self.execute(sql, params)
+        while deleted == DELETED_AT_ONCE:
+            deleted = await self.execute(sql, params)
+            total += deleted
+        return total
 
     @asynccontextmanager
     async def _attempt(self, timeout: float | None) -> AsyncIterator[_Attempt]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any
 
 import psycopg
@@ -24,9 +23,6 @@ LEASE_RETRY_S = 2.0
 STATEMENT_TIMEOUT_S = 10.0
 MAX_PAYLOAD_BYTES = 900_000
 """Kafka takes a million with key and headers; what it would refuse for good must not be committed."""
-KEPT = "1 day"
-"""How long published rows stay, for people who look."""
-PRUNE_EVERY_S = 600.0
 
 _log = structlog.get_logger(__name__)
 
@@ -68,7 +64,6 @@ class Relay:
         self._waiting = metrics.OUTBOX_WAITING.labels(schema)
         self._oldest = metrics.OUTBOX_AGE.labels(schema)
         self._latency = metrics.OUTBOX_LATENCY.labels(schema)
-        self._prune_at = monotonic()
 
     async def run(self) -> None:
         """Relays until cancelled. Spawn it: `tasks.spawn(relay.run, name="outbox")`."""
@@ -91,7 +86,6 @@ class Relay:
                 await self._publish(session, rows)
             if len(rows) < BATCH:
                 await self._measure(session)
-                await self._prune(session)
                 await self._news(session)
 
     async def _wait_for_lease(self, session: Connection) -> None:
@@ -143,11 +137,6 @@ class Relay:
         )
         self._waiting.set(rows[0]["waiting"])
         self._oldest.set(rows[0]["age"])
-
-    async def _prune(self, session: Connection) -> None:
-        if monotonic() >= self._prune_at:
-            self._prune_at = monotonic() + PRUNE_EVERY_S
-            await self._execute(session, "delete from outbox where published_at < now() - %s::interval", (KEPT,))
 
     async def _news(self, session: Connection) -> None:
         """Waits for a notification, at most `POLL_S`."""

@@ -154,6 +154,12 @@ class Resources:
 
         return EventTail(self.settings.kafka_bootstrap_servers, topics, config=self._kafka_config, **options)
 
+    def prune(self, *tables: str) -> None:
+        """Removes old rows of the schema's "outbox", "inbox" or "client_keys" from now on."""
+        from aac_grpc.common.pruning import Pruning
+
+        self.tasks.spawn(Pruning(self.database, self.settings, tables).run, name="pruning")
+
     @cached_property
     def verifier(self) -> TokenVerifier:
         """Verifies access tokens by auth-service's keys."""

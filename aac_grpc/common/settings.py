@@ -80,6 +80,21 @@ class ServiceSettings(BaseSettings):
         description="Kafka brokers, host:port with commas between.",
     )
 
+    outbox_kept_days: float = Field(
+        default=1.0, ge=0, description="How long events stay in the outbox after Kafka has them, for people who look."
+    )
+    inbox_kept_days: float = Field(
+        default=14.0,
+        ge=7.0,
+        description="How long the ids of handled events are kept; longer than the topics keep events (7 days).",
+    )
+    client_keys_kept_days: float = Field(
+        default=30.0,
+        ge=1.0,
+        description="How long a client key of an administrative change gives its first result again. Keys of orders"
+        " last as long as their venue.",
+    )
+
     kafka_config: dict[str, SecretStr] = Field(
         default={},
         description="More librdkafka settings for every Kafka client, such as TLS and SASL, as a JSON object.",

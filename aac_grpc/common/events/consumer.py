@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from time import monotonic
 
 import psycopg
 import structlog
@@ -28,10 +27,6 @@ FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 5.0
 TIMEOUT_S = 30.0
 """For one transaction."""
-INBOX_KEPT = "14 days"
-"""Twice as long as the topics keep events."""
-PRUNE_EVERY_S = 600.0
-
 WAITED_FOR = (
     Unavailable,
     DeadlineExceeded,
@@ -98,7 +93,6 @@ class EventConsumer:
         self._types = frozenset(types) if types is not None else None
         self._batch = batch
         self._dead_letters = DeadLetters(database, publisher, group)
-        self._prune_at = monotonic() + PRUNE_EVERY_S
         self._config = {
             **publisher.config,
             "bootstrap.servers": bootstrap_servers,
@@ -125,7 +119,6 @@ class EventConsumer:
                 metrics.CONSUMER_LAG.labels(self._group).set(reader.lag)
                 await self._handle(messages)
                 reader.store(messages)
-                await self._prune()
         finally:
             await reader.stop()
 
@@ -220,15 +213,3 @@ class EventConsumer:
                 _log.warning("a key can't be parked yet", group=self._group, error=repr(failure))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_S)
-
-    async def _prune(self) -> None:
-        """Forgets ids of events that Kafka has forgotten."""
-        if monotonic() < self._prune_at:
-            return
-        self._prune_at = monotonic() + PRUNE_EVERY_S
-        try:
-            await self._database.execute(
-                "delete from inbox where consumer = %s and handled_at < now() - %s::interval", (self._group, INBOX_KEPT)
-            )
-        except WAITED_FOR as error:
-            _log.warning("the inbox was not pruned", group=self._group, error=repr(error))

@@ -23,6 +23,7 @@ async def build(resources: Resources) -> Sequence[Servicer]:
         projections.TOPICS, group=f"analytics-{settings.projection_generation}", handler=projections.apply
     )
     resources.tasks.spawn(consumer.run, name="events")
+    resources.prune("inbox")
     candles = CandleSource(resources.channels, limit=settings.default_candles, max_candles=settings.max_candles)
     executor = BoundedExecutor("compute", threads=settings.compute_threads, waiting=settings.compute_queue)
     return [AnalyticsServicer(candles, projection, executor, settings.max_indicator_values)]

@@ -55,6 +55,7 @@ async def build(resources: Resources) -> Sequence[Servicer]:
     )
     resources.tasks.spawn(ring.keep_fresh, name="signing-keys")
     resources.tasks.spawn(Relay(database, resources.events).run, name="outbox")
+    resources.prune("outbox", "client_keys")
     administration = Administration(
         directory, keys, sessions, clock, operator_firm=settings.bootstrap_firm, plan=settings.default_plan
     )

@@ -127,16 +127,10 @@ class CandlesRepository:
 
     async def forget(self, venue: str, epoch: int) -> None:
         """Removes the rolled up candles of a venue, in small transactions."""
-        while await self._database.execute(
-            "DELETE FROM minute_candles WHERE ctid = ANY(ARRAY("
-            "SELECT ctid FROM minute_candles WHERE venue = %s AND epoch = %s LIMIT %s))",
-            (venue, epoch, _FORGET_ROWS),
-        ):
-            pass
+        await self._database.delete_in_batches("minute_candles", "venue = %s AND epoch = %s", (venue, epoch))
         await self._database.execute("DELETE FROM minute_marks WHERE venue = %s AND epoch = %s", (venue, epoch))
 
 
-_FORGET_ROWS = 5000
 _MARK = f"SELECT until_ns FROM minute_marks WHERE {_INSTRUMENT}"  # noqa: S608 - constants
 _SET_MARK = (
     "INSERT INTO minute_marks (venue, epoch, symbol, until_ns) VALUES (%(venue)s, %(epoch)s, %(symbol)s, %(end)s)"

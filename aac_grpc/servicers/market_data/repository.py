@@ -113,17 +113,11 @@ class TradesRepository:
 
     async def forget(self, venue: str, epoch: int) -> None:
         """Removes what is kept of a venue that no longer exists, in small transactions."""
-        while await self._database.execute(
-            "DELETE FROM trades WHERE ctid = ANY(ARRAY("
-            "SELECT ctid FROM trades WHERE venue = %s AND epoch = %s LIMIT %s))",
-            (venue, epoch, _FORGET_ROWS),
-        ):
-            pass
+        await self._database.delete_in_batches("trades", "venue = %s AND epoch = %s", (venue, epoch))
         await self.candles.forget(venue, epoch)
         await self._database.execute("DELETE FROM checkpoints WHERE venue = %s AND epoch = %s", (venue, epoch))
 
 
-_FORGET_ROWS = 5000
 _FOREVER = 2**63 - 1
 
 

@@ -21,6 +21,7 @@ def build(resources: Resources) -> Sequence[Servicer]:
         database, resources.cache, resources.clock, settings.default_limits(), settings.limits_ttl_s
     )
     resources.tasks.spawn(Relay(database, resources.events).run, name="outbox")
+    resources.prune("outbox", "client_keys")
     return [RiskServicer(limits, Changes(database), Holdings(resources.channels))]
 
 

@@ -21,7 +21,6 @@ _PURGED = (
     "relays",
     "leases",
 )
-_PURGE_ROWS = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +131,8 @@ class VenueTable:
         rows = await self._database.fetch_all("select venue_id from venues where deleted_at is not null")
         for row in rows:
             for table in _PURGED:
-                await self._purge(table, row["venue_id"])
+                await self._database.delete_in_batches(table, "venue_id = %s", (row["venue_id"],))
             await self._database.execute("delete from venues where venue_id = %s", (row["venue_id"],))
-
-    async def _purge(self, table: str, venue_id: int) -> None:
-        sql = (
-            f"delete from {table} where ctid = any(array("  # noqa: S608 - our own table names
-            f"select ctid from {table} where venue_id = %s limit {_PURGE_ROWS}))"
-        )
-        while await self._database.execute(sql, (venue_id,)) == _PURGE_ROWS:
-            pass
 
 
 def _row(record: dict[str, Any]) -> VenueRow:
