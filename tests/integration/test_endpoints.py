@@ -3,6 +3,7 @@
 import asyncio
 import json
 import stat
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,7 +12,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from aac.registry.v1.registry_pb2 import ListInstancesRequest
+from aac.registry.v1.registry_pb2_grpc import RegistryServiceStub
 
+from aac_grpc.client.errors import DependencyUnavailable
 from aac_grpc.common import endpoints
 from aac_grpc.common.breaker import Breakers
 from aac_grpc.common.channel import Channels
@@ -55,14 +59,14 @@ class Mesh:
         return {"auth_address": self._auth.address, "registry_address": f"127.0.0.1:{self._registry_port}"}
 
     @asynccontextmanager
-    async def registry(self) -> AsyncIterator[Server]:
+    async def registry(self, lease_s: float = LEASE_S) -> AsyncIterator[Server]:
         """The registry, at the same port each time."""
         async with serving_on_backends(
             registry,
             self._installation,
             mesh_secret=MESH_SECRET,
             grpc_port=self._registry_port,
-            lease_s=LEASE_S,
+            lease_s=lease_s,
             registry_poll_s=0.05,
         ) as server:
             yield server
@@ -124,31 +128,97 @@ async def test_calls_are_spread_evenly_and_follow_who_comes_and_goes(mesh: Mesh)
         assert await answers(channels) == {"a": 40}
 
 
-async def test_a_registry_that_is_away_loses_no_call_and_its_return_removes_nobody(mesh: Mesh) -> None:
-    failures: list[BaseException] = []
-    seen: set[frozenset[str]] = set()
+class Calling:
+    """Calls again and again, until the block ends.
 
-    async def call_on_and_on(channels: Channels) -> None:
+    Attributes:
+        answered: How many calls were.
+        failures: What others failed with.
+        seen: Sets of addresses that calls could go to.
+    """
+
+    def __init__(self, channels: Channels) -> None:
+        self.answered = 0
+        self.failures: list[Exception] = []
+        self.seen: set[frozenset[str]] = set()
+        self._channels = channels
+
+    async def __aenter__(self) -> "Calling":
+        self._task = asyncio.create_task(self._call())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait({self._task})
+
+    async def _call(self) -> None:
         while True:
             try:
-                await answers(channels, 1)
+                await answers(self._channels, 1)
+                self.answered += 1
             except Exception as error:
-                failures.append(error)
-            seen.add(frozenset(channels.target(SERVICE).addresses))
+                self.failures.append(error)
+            self.seen.add(frozenset(self._channels.target(SERVICE).addresses))
             await asyncio.sleep(0.01)
 
-    async with mesh.instance("a") as a, mesh.instance("b") as b, mesh.caller() as channels:
+
+async def test_a_registry_that_is_away_loses_no_call_and_its_return_removes_nobody(mesh: Mesh) -> None:
+    async with mesh.instance("a") as a, mesh.instance("b") as b, mesh.caller() as channels, AsyncExitStack() as ends:
         async with mesh.registry():
             await knows(channels, a, b)
-            calling = asyncio.create_task(call_on_and_on(channels))
+            calling = await ends.enter_async_context(Calling(channels))
         await asyncio.sleep(2 * LEASE_S)
         await mesh.forget_all()
         async with mesh.registry():
             await asyncio.sleep(4 * LEASE_S)  # past the hold: by now everybody has registered again
             await knows(channels, a, b)
-            calling.cancel()
-            assert not failures
-            assert seen == {frozenset({a.address, b.address})}
+            assert not calling.failures
+            assert calling.seen == {frozenset({a.address, b.address})}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_a_registry_that_is_away_for_sixty_leases_loses_no_call_and_then_removes_nobody_for_one(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    """As ten minutes are to a lease of ten seconds. Who died meanwhile is named for one lease more, and no longer."""
+    file = tmp_path / "endpoints.json"
+    async with AsyncExitStack() as ends:
+        a, b = [await ends.enter_async_context(mesh.instance(name)) for name in ("a", "b")]
+        c_runs = await ends.enter_async_context(AsyncExitStack())
+        channels = await ends.enter_async_context(mesh.caller(endpoints_file=file))
+        async with mesh.registry():
+            c = await c_runs.enter_async_context(mesh.instance("c"))
+            everybody = {a.address, b.address, c.address}
+            await knows(channels, a, b, c)
+            await eventually(lambda: set(read(file).get(SERVICE, ())) == everybody, PATIENCE_S)
+            calling = await ends.enter_async_context(Calling(channels))
+        await asyncio.sleep(30 * LEASE_S)
+        await c_runs.aclose()
+        later = await ends.enter_async_context(mesh.caller(endpoints_file=file))
+        calling_later = await ends.enter_async_context(Calling(later))
+        await asyncio.sleep(30 * LEASE_S)
+        long_lease_s = 12.0
+        async with mesh.registry(lease_s=long_lease_s):
+            registry_stub = channels.stub(RegistryServiceStub, "registry")
+            begun, asked = time.monotonic(), 0
+            while time.monotonic() - begun < long_lease_s / 2:
+                await asyncio.sleep(0.1)
+                try:
+                    told = await registry_stub.ListInstances(ListInstancesRequest(service=SERVICE))
+                except DependencyUnavailable:  # the connection waits up to two seconds before it is tried again
+                    continue
+                # An answer that a busy machine gives too late says nothing.
+                if time.monotonic() - begun < long_lease_s * 2 / 3:
+                    asked += 1
+                    assert everybody <= {instance.address for instance in told.instances}
+            assert asked
+            await knows(channels, a, b)
+            await knows(later, a, b)
+        for one in (calling, calling_later):
+            assert one.failures == []
+            assert one.answered > 60
+            assert one.seen <= {frozenset(everybody), frozenset({a.address, b.address})}
 
 
 @pytest.mark.slow
