@@ -77,6 +77,13 @@ def server_options(settings: ServiceSettings, *, shares_port: bool = False) -> l
         # a burst looks to its callers as if they had called it off themselves.
         ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
         ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+        # Without one, callers that begin streams and reset them at once (CVE-2023-44487) pile up as many as they like.
+        ("grpc.max_concurrent_streams", settings.max_streams_per_connection),
+        # Soft and hard: between the two gRPC refuses calls by chance.
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        # Of connections that say nothing; gRPC's default is two minutes.
+        ("grpc.server_handshake_timeout_ms", 10_000),
         *WINDOW_OPTIONS,
     ]
 

@@ -184,6 +184,11 @@ class ServiceSettings(BaseSettings):
     max_message_bytes: int = Field(
         default=1 << 20, gt=0, description="Largest request message; the transport's own limit is four times as high."
     )
+    max_metadata_bytes: int = Field(
+        default=32 << 10,
+        ge=16 << 10,
+        description="Most metadata of a call, as HTTP/2 counts them (each 32 bytes more); gRPC refuses what is more.",
+    )
     message_timeout_s: float = Field(
         default=10.0, gt=0, description="How long a call's one message may come after its headers, before it is ended."
     )
@@ -233,6 +238,12 @@ class ServiceSettings(BaseSettings):
         description="Most calls that may wait for their one message, some 8 kB each; more have the oldest ended.",
     )
     max_streams: int = Field(default=10_000, gt=0, description="Most open streams of this process.")
+    max_streams_per_connection: int = Field(
+        default=20_000,
+        gt=0,
+        description="Most calls and streams at a time on one connection; more are held back by the caller's gRPC, or "
+        "refused with UNAVAILABLE. A gateway has one connection to each service.",
+    )
     max_streams_per_principal: int = Field(
         default=1000,
         gt=0,

@@ -7,7 +7,6 @@ neither a deadline nor a credential nor any limit holds, and graceful shutdown w
 import asyncio
 import contextlib
 import gc
-import itertools
 from typing import Any
 
 import grpc
@@ -71,7 +70,7 @@ class HalfOpenCalls:
     def _sweep(self) -> None:
         self._now = self._loop.time()
         before = self._now - self._patience_s
-        late = list(itertools.takewhile(lambda task: self._since[task] <= before, self._since))
+        late = [task for task, since in self._since.items() if since <= before or task is None or task.done()]
         if waited_in_vain := sum([self._end(task, self._late) for task in late]):
             _log.warning("ended calls whose message did not come", calls=waited_in_vain)
         self.start()
