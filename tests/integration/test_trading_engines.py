@@ -16,7 +16,7 @@ from aac.trading.v1 import venue_pb2
 from aac.trading.v1.trading_pb2_grpc import TradingServiceStub
 from aac.type.v1.stream_pb2 import FRAME_KIND_DRAINING, FRAME_KIND_SNAPSHOT, FRAME_KIND_UPDATE
 
-from aac_grpc.client.errors import KeyReused, NotFound, RateLimited, Unauthenticated
+from aac_grpc.client.errors import Draining, KeyReused, NotFound, RateLimited, Unauthenticated
 from aac_grpc.common.interceptors.auth import FORWARDER_KEY
 from tests.integration.services import Caller, eventually, new_installation
 from tests.integration.trading import (
@@ -197,6 +197,25 @@ async def test_a_venue_is_made_and_ended_at_either_engine(engines: Engines) -> N
         assert not (await at.service.DeleteVenue(venue_pb2.DeleteVenueRequest(venue=name))).deleted
         with pytest.raises(NotFound):
             await at.alice.PlaceOrder(at.order(BUY, 1, "5", venue=name))
+
+
+async def test_whoever_ends_a_venue_whose_writer_stops_before_it_answers_is_told_so(
+    engines: Engines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"t-{secrets.token_hex(4)}"
+    for at in engines.both:
+        exchange: Any = at.stack.engine.servicers[0]
+        delete = exchange._exchange.delete
+
+        async def stopping(venue: Any, delete: Any = delete) -> bool:
+            await delete(venue)
+            raise Draining
+
+        monkeypatch.setattr(exchange._exchange, "delete", stopping)
+    for at in engines.both:
+        await at.service.CreateVenue(venue_pb2.CreateVenueRequest(venue=name, instruments=[instrument()]))
+        assert (await at.service.DeleteVenue(venue_pb2.DeleteVenueRequest(venue=name))).deleted
+        assert not (await at.service.DeleteVenue(venue_pb2.DeleteVenueRequest(venue=name))).deleted
 
 
 @pytest.mark.parametrize("proof", ["garbage", "a user's token", "nobody's token"])
