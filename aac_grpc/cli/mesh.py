@@ -37,7 +37,7 @@ async def mesh(session: Session) -> None:
     if session.json:
         session.show(services, print)
     else:
-        session.show_rows(rows(services), columns(datetime.now(UTC)), empty="No services")
+        session.show_rows(rows(services), columns(services, datetime.now(UTC)), empty="No services")
         if troubled := breakers(services):
             console.print("\n[bold]Circuit breakers not closed[/bold]")
             session.show_rows(troubled, BREAKER_COLUMNS, empty="")
@@ -51,11 +51,13 @@ def rows(services: Sequence[Service]) -> list[Row]:
     return [(one.service, instance) for one in services for instance in one.instances or (None,)]
 
 
-def columns(now: datetime) -> list[Column]:
-    """What is shown of a row."""
+def columns(services: Sequence[Service], now: datetime) -> list[Column]:
+    """What is shown of a row; of workers only where an instance has several."""
+    has_workers = any(instance.workers > 1 for service in services for instance in service.instances)
     return [
         ("service", lambda row: row[0]),
         ("address", lambda row: row[1].address if row[1] else "[red]no instance[/red]"),
+        *([("workers", lambda row: max(1, row[1].workers) if row[1] else 0)] if has_workers else []),
         ("state", lambda row: _state(row[1]) if row[1] else ""),
         ("version", lambda row: row[1].version if row[1] else ""),
         ("since", lambda row: short_clock(row[1].registered_at) if row[1] else ""),

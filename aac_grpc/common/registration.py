@@ -44,12 +44,13 @@ def code_version() -> str:
 class Registration:
     """This instance's lease at the registry."""
 
-    def __init__(self, resources: Resources, admin_address: str) -> None:
+    def __init__(self, resources: Resources, admin_address: str, workers: int) -> None:
         """Makes a registration that is not sent yet.
 
         Args:
             resources: Channels and settings, and where others reach this instance.
             admin_address: host:port of its admin HTTP server.
+            workers: How many processes serve behind its address.
         """
         self._stub = resources.channels.stub(RegistryServiceStub, REGISTRY)
         self._instance = Instance(
@@ -58,6 +59,7 @@ class Registration:
             address=resources.address,
             admin_address=admin_address,
             version=code_version(),
+            workers=workers,
         )
         self._health = resources.health
         self._breakers = resources.breakers

@@ -210,7 +210,7 @@ class Server:
         resources.health.set_serving(True, "", *handlers.services)
         resources.tasks.spawn(resources.health.keep_checking, name="checks")
         if settings.registry_address and (self._worker is None or self._worker.is_first):
-            registration = Registration(resources, self.admin_address)
+            registration = Registration(resources, self.admin_address, self._worker.colleagues if self._worker else 1)
             resources.tasks.spawn(registration.keep, name="registration")
             self._started.push_async_callback(registration.leave)
         _log.info("serving", address=self.address, admin=self.admin_address)

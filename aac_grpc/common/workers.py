@@ -39,6 +39,8 @@ class Worker:
 
     number: int
     """From 1."""
+    colleagues: int
+    """How many workers there are, this one included."""
     parent: int
     """Process id."""
     grpc_port: int
@@ -161,7 +163,9 @@ class Workers:
                     return None
 
     def _start(self, number: int) -> Worker | None:
-        worker = Worker(number, os.getpid(), self._port, f"{self._settings.instance_id}-w{number}")
+        worker = Worker(
+            number, self._settings.workers, os.getpid(), self._port, f"{self._settings.instance_id}-w{number}"
+        )
         pid = os.fork()
         if pid == 0:
             worker.end_with_parent()

@@ -35,6 +35,7 @@ class Instance:
     address: str
     admin_address: str
     version: str
+    workers: int
     registered_at: datetime
     lease_expires_at: datetime
     renewed_at: datetime
@@ -62,7 +63,7 @@ class Leases:
         self._database = database
         self._lease = {"lease": lease_s}
 
-    async def register(self, instance: Mapping[str, str], report: Report) -> None:
+    async def register(self, instance: Mapping[str, Any], report: Report) -> None:
         """Gives an instance a lease, or renews it; one that had its address before is gone.
 
         An instance of the same name that was elsewhere before, as a pod that was started again, is where it says now.
@@ -78,13 +79,16 @@ class Leases:
             )
             replaced = cursor.rowcount
             cursor = await tx.execute(
-                """insert into instances (instance_id, service, address, admin_address, version, lease_expires_at)
-                values (%(instance_id)s, %(service)s, %(address)s, %(admin_address)s, %(version)s,
+                """insert into instances
+                    (instance_id, service, address, admin_address, version, workers, lease_expires_at)
+                values (%(instance_id)s, %(service)s, %(address)s, %(admin_address)s, %(version)s, %(workers)s,
                     now() + %(lease)s * interval '1 second')
                 on conflict (instance_id) do update set address = excluded.address,
-                    admin_address = excluded.admin_address, version = excluded.version, registered_at = now()
-                where instances.service = excluded.service and (instances.address, instances.admin_address,
-                    instances.version) is distinct from (excluded.address, excluded.admin_address, excluded.version)""",
+                    admin_address = excluded.admin_address, version = excluded.version, workers = excluded.workers,
+                    registered_at = now()
+                where instances.service = excluded.service
+                and (instances.address, instances.admin_address, instances.version, instances.workers)
+                    is distinct from (excluded.address, excluded.admin_address, excluded.version, excluded.workers)""",
                 {**instance, **self._lease},
             )
             placed = cursor.rowcount

@@ -99,6 +99,7 @@ def to_instance(instance: Instance) -> registry_pb2.Instance:
         address=instance.address,
         admin_address=instance.admin_address,
         version=instance.version,
+        workers=instance.workers,
         registered_at=to_timestamp(instance.registered_at),
         lease_expires_at=to_timestamp(instance.lease_expires_at),
         serving=instance.serving,  # type: ignore[arg-type]  # an enum's number

@@ -44,6 +44,7 @@ class RegistryServicer(Servicer, registry_pb2_grpc.RegistryServiceServicer):
                 "address": instance.address,
                 "admin_address": instance.admin_address,
                 "version": instance.version,
+                "workers": instance.workers,
             },
             to_report(instance),
         )

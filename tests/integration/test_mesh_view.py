@@ -144,7 +144,7 @@ async def test_an_instance_that_serves_no_more_is_told_apart_from_one_that_does_
 
 async def test_a_table_names_each_instance_and_each_service_without_one(mesh: Mesh) -> None:
     services = await mesh.admin.services()
-    shown = [[read(row) for _, read in columns(datetime.now(UTC))] for row in rows(services)]
+    shown = [[read(row) for _, read in columns(services, datetime.now(UTC))] for row in rows(services)]
     addresses = [line[1] for line in shown if line[0] == "analytics"]
     assert sorted(addresses) == sorted(one.address for one in mesh.analytics)
     assert [line[1] for line in shown if line[0] == "market-data"] == ["[red]no instance[/red]"]

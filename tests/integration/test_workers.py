@@ -90,10 +90,10 @@ class Registry(registry_pb2_grpc.RegistryServiceServicer):
     """Notes who registers."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, str]] = []
+        self.seen: list[tuple[str, str, int]] = []
 
     async def Register(self, request: Any, context: Any) -> RegisterResponse:
-        self.seen.append((request.instance.instance_id, request.instance.address))
+        self.seen.append((request.instance.instance_id, request.instance.address, request.instance.workers))
         response = RegisterResponse()
         response.lease.FromSeconds(3)
         return response
@@ -147,7 +147,7 @@ async def test_workers_share_calls_and_one_lease_and_one_that_dies_is_replaced()
         assert await asyncio.wait_for(parent.wait(), PATIENCE_S) == 0
         assert not psutil.pid_exists(max(first))
         # The registry takes an address away from its former holder: the second worker must not claim it too.
-        assert set(known.seen) == {("twins-w1", address)}
+        assert set(known.seen) == {("twins-w1", address, 2)}
 
 
 async def test_workers_do_not_outlive_a_parent_that_is_killed() -> None:
@@ -205,6 +205,6 @@ async def test_a_service_that_holds_state_refuses_workers() -> None:
 
 async def test_the_first_worker_speaks_for_all_at_the_registry_and_on_the_admin_port() -> None:
     given = settings(NAME, workers=2, admin_port=4711, instance_id="one")
-    first, second = (Worker(number, os.getppid(), 4712, f"one-w{number}").settings(given) for number in (1, 2))
+    first, second = (Worker(number, 2, os.getppid(), 4712, f"one-w{number}").settings(given) for number in (1, 2))
     assert (first.grpc_port, first.admin_port, first.instance_id) == (4712, 4711, "one-w1")
     assert (second.grpc_port, second.admin_port, second.instance_id) == (4712, 0, "one-w2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,6 +31,7 @@ def test_each_instance_and_each_breaker_takes_one_line(since: datetime) -> None:
         address="127.0.0.1:50054",
         admin_address="127.0.0.1:8004",
         version="source",
+        workers=1,
         registered_at=since,
         renewed_at=NOW - timedelta(seconds=14),
         lease_expires_at=NOW,
@@ -37,9 +39,30 @@ def test_each_instance_and_each_breaker_takes_one_line(since: datetime) -> None:
         breakers=(BREAKER,),
     )
     services = [Service("risk-management", (instance, instance))]
-    instances = lines(list(rows(services)), columns(NOW))
+    instances = lines(list(rows(services)), columns(services, NOW))
     assert len(instances) == 3
     assert all("127.0.0.1:50054" in line and "unreachable" in line for line in instances[1:])
     troubled = lines(list(breakers(services)), BREAKER_COLUMNS)
     assert len(troubled) == 3
     assert all(BREAKER.target in line and "half-open" in line for line in troubled[1:])
+
+
+def test_workers_are_shown_where_an_instance_has_several() -> None:
+    one = Instance(
+        instance_id="analytics-1",
+        service="analytics",
+        address="127.0.0.1:50055",
+        admin_address="127.0.0.1:8005",
+        version="source",
+        workers=1,
+        registered_at=datetime.now(UTC),
+        renewed_at=NOW,
+        lease_expires_at=NOW,
+        state=InstanceState.SERVING,
+        breakers=(),
+    )
+    services = [Service("analytics", (one, replace(one, workers=4))), Service("risk-management", ())]
+    heading, first, second, _ = lines(list(rows(services)), columns(services, NOW))
+    assert "workers" in heading
+    assert (first.split()[2], second.split()[2]) == ("1", "4")
+    assert "workers" not in lines(list(rows(services)), columns([Service("analytics", (one,))], NOW))[0]

@@ -109,6 +109,7 @@ class _Registered(Record):
     address: str
     admin_address: str
     version: str
+    workers: int
     registered_at: datetime
     renewed_at: datetime
     lease_expires_at: datetime
@@ -117,7 +118,7 @@ class _Registered(Record):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One process of a service."""
+    """One instance of a service: a process, or several behind one address."""
 
     instance_id: str
     service: str
@@ -127,6 +128,8 @@ class Instance:
     """host:port of its admin HTTP server."""
     state: InstanceState
     version: str
+    workers: int
+    """How many processes serve behind its address; 0 where it did not say."""
     registered_at: datetime
     renewed_at: datetime
     """When it renewed its lease at the registry last."""

@@ -30,7 +30,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61\x61\x63/registry/v1/registry.proto\x12\x0f\x61\x61\x63.registry.v1\x1a\x1a\x61\x61\x63/policy/v1/policy.proto\x1a\x17\x61\x61\x63/type/v1/rules.proto\x1a\x18\x61\x61\x63/type/v1/stream.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x04\n\x08Instance\x12,\n\x0binstance_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xd8\xf3\x18\x01R\ninstanceId\x12%\n\x07service\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xd8\xf3\x18\x01R\x07service\x12$\n\x07\x61\x64\x64ress\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xff\x01R\x07\x61\x64\x64ress\x12-\n\radmin_address\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x0c\x61\x64minAddress\x12!\n\x07version\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07version\x12?\n\rregistered_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cregisteredAt\x12\x44\n\x10lease_expires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0eleaseExpiresAt\x12\x37\n\x07serving\x18\x08 \x01(\x0e\x32\x1d.aac.registry.v1.ServingStateR\x07serving\x12?\n\x08\x62reakers\x18\t \x03(\x0b\x32\x18.aac.registry.v1.BreakerB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x08\x62reakers\x12\x39\n\nrenewed_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trenewedAt\"\x92\x01\n\x07\x42reaker\x12 \n\x06target\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x06target\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32\x1d.aac.registry.v1.BreakerStateR\x05state\x12\x30\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\"P\n\x0fRegisterRequest\x12=\n\x08instance\x18\x01 \x01(\x0b\x32\x19.aac.registry.v1.InstanceB\x06\xbaH\x03\xc8\x01\x01R\x08instance\"C\n\x10RegisterResponse\x12/\n\x05lease\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05lease\"\xba\x01\n\x10HeartbeatRequest\x12,\n\x0binstance_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xd8\xf3\x18\x01R\ninstanceId\x12\x37\n\x07serving\x18\x02 \x01(\x0e\x32\x1d.aac.registry.v1.ServingStateR\x07serving\x12?\n\x08\x62reakers\x18\x03 \x03(\x0b\x32\x18.aac.registry.v1.BreakerB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x08\x62reakers\")\n\x11HeartbeatResponse\x12\x14\n\x05known\x18\x01 \x01(\x08R\x05known\"A\n\x11\x44\x65registerRequest\x12,\n\x0binstance_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xd8\xf3\x18\x01R\ninstanceId\"\x14\n\x12\x44\x65registerResponse\";\n\x14ListInstancesRequest\x12#\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\x07service\"P\n\x15ListInstancesResponse\x12\x37\n\tinstances\x18\x01 \x03(\x0b\x32\x19.aac.registry.v1.InstanceR\tinstances\"<\n\x15WatchInstancesRequest\x12#\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\x07service\"\x84\x01\n\x16WatchInstancesResponse\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x19.aac.type.v1.StreamHeaderR\x06header\x12\x37\n\tinstances\x18\x02 \x03(\x0b\x32\x19.aac.registry.v1.InstanceR\tinstances*g\n\x0cServingState\x12\x1d\n\x19SERVING_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SERVING_STATE_SERVING\x10\x01\x12\x1d\n\x19SERVING_STATE_NOT_SERVING\x10\x02*b\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x01\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x02\x32\xd9\x04\n\x0fRegistryService\x12j\n\x08Register\x12 .aac.registry.v1.RegisterRequest\x1a!.aac.registry.v1.RegisterResponse\"\x19\x90\x02\x02\x8a\xb5\x18\x12\n\x08internal \x06\x38\x01@\x04P\x02\x12m\n\tHeartbeat\x12!.aac.registry.v1.HeartbeatRequest\x1a\".aac.registry.v1.HeartbeatResponse\"\x19\x90\x02\x02\x8a\xb5\x18\x12\n\x08internal \x06\x38\x01@\x04P\x02\x12p\n\nDeregister\x12\".aac.registry.v1.DeregisterRequest\x1a#.aac.registry.v1.DeregisterResponse\"\x19\x90\x02\x02\x8a\xb5\x18\x12\n\x08internal \x06\x38\x01@\x04P\x02\x12y\n\rListInstances\x12%.aac.registry.v1.ListInstancesRequest\x1a&.aac.registry.v1.ListInstancesResponse\"\x19\x90\x02\x01\x8a\xb5\x18\x12\n\x08internal \x06\x38\x01@\x04P\x02\x12~\n\x0eWatchInstances\x12&.aac.registry.v1.WatchInstancesRequest\x1a\'.aac.registry.v1.WatchInstancesResponse\"\x19\x90\x02\x01\x8a\xb5\x18\x12\n\x08internal \x06\x38\x04@\x04P\x02\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61\x61\x63/registry/v1/registry.proto\x12\x0f\x61\x61\x63.registry.v1\x1a\x1a\x61\x61\x63/policy/v1/policy.proto\x1a\x17\x61\x61\x63/type/v1/rules.proto\x1a\x18\x61\x61\x63/type/v1/stream.proto\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb6\x04\n\x08Instance\x12,\n\x0binstance_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xd8\xf3\x18\x01R\ninstanceId\x12%\n\x07service\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xd8\xf3\x18\x01R\x07service\x12$\n\x07\x61\x64\x64ress\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x10\x03\x18\xff\x01R\x07\x61\x64\x64ress\x12-\n\radmin_address\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x0c\x61\x64minAddress\x12!\n\x07version\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x07version\x12?\n\rregistered_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0cregisteredAt\x12\x44\n\x10lease_expires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0eleaseExpiresAt\x12\x37\n\x07serving\x18\x08 \x01(\x0e\x32\x1d.aac.registry.v1.ServingStateR\x07serving\x12?\n\x08\x62reakers\x18\t \x03(\x0b\x32\x18.aac.registry.v1.BreakerB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x08\x62reakers\x12\x39\n\nrenewed_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\trenewedAt\x12!\n\x07workers\x18\x0b \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x07workers\"\x92\x01\n\x07\x42reaker\x12 \n\x06target\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\x06target\x12\x33\n\x05state\x18\x02 \x01(\x0e\x32\x1d.aac.registry.v1.BreakerStateR\x05state\x12\x30\n\x05since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x05since\"P\n\x0fRegisterRequest\x12=\n\x08instance\x18\x01 \x01(\x0b\x32\x19.aac.registry.v1.InstanceB\x06\xbaH\x03\xc8\x01\x01R\x08instance\"C\n\x10RegisterResponse\x12/\n\x05lease\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05lease\"\xba\x01\n\x10HeartbeatRequest\x12,\n\x0binstance_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xd8\xf3\x18\x01R\ninstanceId\x12\x37\n\x07serving\x18\x02 \x01(\x0e\x32\x1d.aac.registry.v1.ServingStateR\x07serving\x12?\n\x08\x62reakers\x18\x03 \x03(\x0b\x32\x18.aac.registry.v1.BreakerB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x08\x62reakers\")\n\x11HeartbeatResponse\x12\x14\n\x05known\x18\x01 \x01(\x08R\x05known\"A\n\x11\x44\x65registerRequest\x12,\n\x0binstance_id\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xd8\xf3\x18\x01R\ninstanceId\"\x14\n\x12\x44\x65registerResponse\";\n\x14ListInstancesRequest\x12#\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\x07service\"P\n\x15ListInstancesResponse\x12\x37\n\tinstances\x18\x01 \x03(\x0b\x32\x19.aac.registry.v1.InstanceR\tinstances\"<\n\x15WatchInstancesRequest\x12#\n\x07service\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\x07service\"\x84\x01\n\x16WatchInstancesResponse\x12\x31\n\x06header\x18\x01 \x01(\x0b\x32\x19.aac.type.v1.StreamHeaderR\x06header\x12\x37\n\tinstances\x18\x02 \x03(\x0b\x32\x19.aac.registry.v1.InstanceR\tinstances*g\n\x0cServingState\x12\x1d\n\x19SERVING_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15SERVING_STATE_SERVING\x10\x01\x12\x1d\n\x19SERVING_STATE_NOT_SERVING\x10\x02*b\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x01\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x02\x32\xd9\x04\n\x0fRegistryService\x12j\n\x08Register\x12 .aac.registry.v1.RegisterRequest\x1a!.aac.registry.v1.RegisterResponse\"\x19\x90\x02\x02\x8a\xb5\x18\x12\n\x08internal \x06\x38\x01@\x04P\x02\x12m\n\tHeartbeat\x12!.aac.registry.v1.HeartbeatRequest\x1a\".aac.registry.v1.HeartbeatResponse\"\x19\x90\x02\x02\x8a\xb5\x18\x12\n\x08internal \x06\x38\x01@\x04P\x02\x12p\n\nDeregister\x12\".aac.registry.v1.DeregisterRequest\x1a#.aac.registry.v1.DeregisterResponse\"\x19\x90\x02\x02\x8a\xb5\x18\x12\n\x08internal \x06\x38\x01@\x04P\x02\x12y\n\rListInstances\x12%.aac.registry.v1.ListInstancesRequest\x1a&.aac.registry.v1.ListInstancesResponse\"\x19\x90\x02\x01\x8a\xb5\x18\x12\n\x08internal \x06\x38\x01@\x04P\x02\x12~\n\x0eWatchInstances\x12&.aac.registry.v1.WatchInstancesRequest\x1a\'.aac.registry.v1.WatchInstancesResponse\"\x19\x90\x02\x01\x8a\xb5\x18\x12\n\x08internal \x06\x38\x04@\x04P\x02\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INSTANCE'].fields_by_name['version']._serialized_options = b'\272H\004r\002\030@'
   _globals['_INSTANCE'].fields_by_name['breakers']._loaded_options = None
   _globals['_INSTANCE'].fields_by_name['breakers']._serialized_options = b'\272H\006\222\001\003\020\200\002'
+  _globals['_INSTANCE'].fields_by_name['workers']._loaded_options = None
+  _globals['_INSTANCE'].fields_by_name['workers']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_BREAKER'].fields_by_name['target']._loaded_options = None
   _globals['_BREAKER'].fields_by_name['target']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_REGISTERREQUEST'].fields_by_name['instance']._loaded_options = None
@@ -73,34 +75,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGISTRYSERVICE'].methods_by_name['ListInstances']._serialized_options = b'\220\002\001\212\265\030\022\n\010internal \0068\001@\004P\002'
   _globals['_REGISTRYSERVICE'].methods_by_name['WatchInstances']._loaded_options = None
   _globals['_REGISTRYSERVICE'].methods_by_name['WatchInstances']._serialized_options = b'\220\002\001\212\265\030\022\n\010internal \0068\004@\004P\002'
-  _globals['_SERVINGSTATE']._serialized_start=1719
-  _globals['_SERVINGSTATE']._serialized_end=1822
-  _globals['_BREAKERSTATE']._serialized_start=1824
-  _globals['_BREAKERSTATE']._serialized_end=1922
+  _globals['_SERVINGSTATE']._serialized_start=1754
+  _globals['_SERVINGSTATE']._serialized_end=1857
+  _globals['_BREAKERSTATE']._serialized_start=1859
+  _globals['_BREAKERSTATE']._serialized_end=1957
   _globals['_INSTANCE']._serialized_start=225
-  _globals['_INSTANCE']._serialized_end=756
-  _globals['_BREAKER']._serialized_start=759
-  _globals['_BREAKER']._serialized_end=905
-  _globals['_REGISTERREQUEST']._serialized_start=907
-  _globals['_REGISTERREQUEST']._serialized_end=987
-  _globals['_REGISTERRESPONSE']._serialized_start=989
-  _globals['_REGISTERRESPONSE']._serialized_end=1056
-  _globals['_HEARTBEATREQUEST']._serialized_start=1059
-  _globals['_HEARTBEATREQUEST']._serialized_end=1245
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1247
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1288
-  _globals['_DEREGISTERREQUEST']._serialized_start=1290
-  _globals['_DEREGISTERREQUEST']._serialized_end=1355
-  _globals['_DEREGISTERRESPONSE']._serialized_start=1357
-  _globals['_DEREGISTERRESPONSE']._serialized_end=1377
-  _globals['_LISTINSTANCESREQUEST']._serialized_start=1379
-  _globals['_LISTINSTANCESREQUEST']._serialized_end=1438
-  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1440
-  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1520
-  _globals['_WATCHINSTANCESREQUEST']._serialized_start=1522
-  _globals['_WATCHINSTANCESREQUEST']._serialized_end=1582
-  _globals['_WATCHINSTANCESRESPONSE']._serialized_start=1585
-  _globals['_WATCHINSTANCESRESPONSE']._serialized_end=1717
-  _globals['_REGISTRYSERVICE']._serialized_start=1925
-  _globals['_REGISTRYSERVICE']._serialized_end=2526
+  _globals['_INSTANCE']._serialized_end=791
+  _globals['_BREAKER']._serialized_start=794
+  _globals['_BREAKER']._serialized_end=940
+  _globals['_REGISTERREQUEST']._serialized_start=942
+  _globals['_REGISTERREQUEST']._serialized_end=1022
+  _globals['_REGISTERRESPONSE']._serialized_start=1024
+  _globals['_REGISTERRESPONSE']._serialized_end=1091
+  _globals['_HEARTBEATREQUEST']._serialized_start=1094
+  _globals['_HEARTBEATREQUEST']._serialized_end=1280
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1282
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1323
+  _globals['_DEREGISTERREQUEST']._serialized_start=1325
+  _globals['_DEREGISTERREQUEST']._serialized_end=1390
+  _globals['_DEREGISTERRESPONSE']._serialized_start=1392
+  _globals['_DEREGISTERRESPONSE']._serialized_end=1412
+  _globals['_LISTINSTANCESREQUEST']._serialized_start=1414
+  _globals['_LISTINSTANCESREQUEST']._serialized_end=1473
+  _globals['_LISTINSTANCESRESPONSE']._serialized_start=1475
+  _globals['_LISTINSTANCESRESPONSE']._serialized_end=1555
+  _globals['_WATCHINSTANCESREQUEST']._serialized_start=1557
+  _globals['_WATCHINSTANCESREQUEST']._serialized_end=1617
+  _globals['_WATCHINSTANCESRESPONSE']._serialized_start=1620
+  _globals['_WATCHINSTANCESRESPONSE']._serialized_end=1752
+  _globals['_REGISTRYSERVICE']._serialized_start=1960
+  _globals['_REGISTRYSERVICE']._serialized_end=2561
 # @@protoc_insertion_point(module_scope)

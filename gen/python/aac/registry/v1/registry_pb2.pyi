@@ -86,6 +86,7 @@ class Instance(_message.Message):
     SERVING_FIELD_NUMBER: _builtins.int
     BREAKERS_FIELD_NUMBER: _builtins.int
     RENEWED_AT_FIELD_NUMBER: _builtins.int
+    WORKERS_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.str
     """Unique to the process, made at its start."""
     service: _builtins.str
@@ -98,6 +99,8 @@ class Instance(_message.Message):
     """Version of the code that it runs."""
     serving: Global___ServingState.ValueType
     """What it last said of itself."""
+    workers: _builtins.int
+    """How many processes serve behind its address, as it last registered; 0 is not said."""
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp:
         """When it registered first."""
@@ -127,10 +130,11 @@ class Instance(_message.Message):
         serving: Global___ServingState.ValueType = ...,
         breakers: _abc.Iterable[Global___Breaker] | None = ...,
         renewed_at: _timestamp_pb2.Timestamp | None = ...,
+        workers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["lease_expires_at", b"lease_expires_at", "registered_at", b"registered_at", "renewed_at", b"renewed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "admin_address", b"admin_address", "breakers", b"breakers", "instance_id", b"instance_id", "lease_expires_at", b"lease_expires_at", "registered_at", b"registered_at", "renewed_at", b"renewed_at", "service", b"service", "serving", b"serving", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "admin_address", b"admin_address", "breakers", b"breakers", "instance_id", b"instance_id", "lease_expires_at", b"lease_expires_at", "registered_at", b"registered_at", "renewed_at", b"renewed_at", "service", b"service", "serving", b"serving", "version", b"version", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
