@@ -16,6 +16,9 @@ from aac_grpc.common.expiry import Expiry
 ALL_ACCOUNTS = "*"
 """Stands in a token for every account."""
 
+_OK = grpc.StatusCode.OK
+_NEVER = float("inf")
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -35,7 +38,7 @@ class Principal:
     """The token's `jti`."""
     generation: int = 0
     """Of the user; a token of an earlier one than the user's present generation is revoked."""
-    expires_at: float = float("inf")
+    expires_at: float = _NEVER
     """When the credential ends, seconds since the Unix epoch."""
     owner: str = field(init=False, compare=False)
     """Names whose budgets and streams are counted, such as "user:<id>"."""
@@ -59,6 +62,10 @@ class Principal:
 
 ANONYMOUS = Principal(subject="")
 """Who nobody has authenticated yet."""
+
+
+def _let_in() -> None:
+    """No item of a stream is refused."""
 
 
 class Call:
@@ -88,25 +95,11 @@ class Call:
             None where it is let in.
     """
 
-    # Defaults stand on the class: a call sets few of them, and thousands of calls are made each second.
-    principal: Principal = ANONYMOUS
-    forwarded: bool = False
-    deadline: float | None = None
-    request: bytes = b""
-    code: grpc.StatusCode = grpc.StatusCode.OK
-    error: AacError | None = None
-    ended: bool = False
-    duration_s: float = 0.0
-    received: int = 0
-    sent: int = 0
-    writing: bool = False
-    expired: bool = False
-    item_refusal: Callable[[], AacError | None] = staticmethod(lambda: None)
-    _interrupted: bool = False
-    _slot: set[Any] | None = None
-    _end_at: float = float("inf")
-    _ending: Callable[[], AacError] = DeadlineExceeded
-    _drain_callbacks: list[Callable[[], None]] | None = None
+    __slots__ = (
+        "_drain_callbacks", "_end_at", "_ending", "_expiry", "_interrupted", "_slot", "_task", "code", "context",
+        "deadline", "duration_s", "ended", "error", "expired", "forwarded", "item_refusal", "metadata", "policy",
+        "principal", "received", "request", "request_id", "sent", "started_at", "trailers", "writing",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -122,10 +115,24 @@ class Call:
         self.context: grpc.aio.ServicerContext[Any, Any] = context
         self.metadata = metadata
         self.request_id = request_id
+        self.principal = ANONYMOUS
+        self.forwarded = False
         self.started_at = started_at
+        self.duration_s = 0.0
+        self.deadline: float | None = None
+        self.request = b""
+        self.code = _OK
+        self.error: AacError | None = None
         self.trailers = {"x-request-id": request_id}
+        self.ended = self.writing = self.expired = self._interrupted = False
+        self.received = self.sent = 0
+        self.item_refusal: Callable[[], AacError | None] = _let_in
         self._expiry = expiry
         self._task = task
+        self._slot: set[Any] | None = None
+        self._end_at = _NEVER
+        self._ending: Callable[[], AacError] = DeadlineExceeded
+        self._drain_callbacks: list[Callable[[], None]] | None = None
 
     @property
     def canceled(self) -> bool:

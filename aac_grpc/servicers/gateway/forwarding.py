@@ -48,16 +48,18 @@ _DROPPED_PREFIXES = ("grpc-", ":", "x-aac-")
 def passed_on(metadata: Any) -> Metadata:
     """What of a caller's metadata goes on to the service."""
     return tuple(
-        (key, value) for key, value in metadata or () if key not in _DROPPED and not key.startswith(_DROPPED_PREFIXES)
+        [pair for pair in metadata or () if pair[0] not in _DROPPED and not pair[0].startswith(_DROPPED_PREFIXES)]
     )
 
 
 def passed_back(metadata: Any) -> Metadata:
     """What of a service's metadata goes back to the caller; the request id is added by the base."""
     return tuple(
-        (key, value)
-        for key, value in metadata or ()
-        if key != REQUEST_ID_KEY and (key in (DETAILS_KEY, PUSHBACK_KEY) or not key.startswith(("grpc-", ":")))
+        [
+            (key, value)
+            for key, value in metadata
+            if key != REQUEST_ID_KEY and (not key.startswith(("grpc-", ":")) or key in (DETAILS_KEY, PUSHBACK_KEY))
+        ]
     )
 
 
@@ -130,10 +132,12 @@ class Forwarder:
         return self._call(*request, metadata=metadata, timeout=context.time_remaining())
 
     async def _one_response(self, call: Call, context: Any, upstream: Any) -> bytes:
-        response: bytes | None = None
+        response: bytes | None
         try:
-            with contextlib.suppress(aio.AioRpcError):
+            try:
                 response = await upstream
+            except aio.AioRpcError:
+                response = None
             if initial := passed_back(await upstream.initial_metadata()):
                 await context.send_initial_metadata(initial)
             if response is None:
