@@ -13,7 +13,8 @@ import grpc
 from grpc import aio
 
 from aac_grpc.client.cancellation import is_cancelled
-from aac_grpc.client.errors import DETAILS_KEY, AacError, Unauthenticated, from_rpc_error
+from aac_grpc.client.errors import DETAILS_KEY, AacError, from_rpc_error
+from aac_grpc.client.retry import NO_RETRY, RetryBudget, call_with_retry
 from aac_grpc.client.writing import write
 from aac_grpc.common.call import Call, current_call
 from aac_grpc.common.channel import Channels
@@ -94,6 +95,7 @@ class Peers:
     def __init__(self, service: str, channels: Channels) -> None:
         self._service = service
         self._channels = channels
+        self._budget = RetryBudget()
 
     async def ask(self, peer: Peer, request: bytes) -> bytes:
         """Hands a call on that gives one message.
@@ -102,18 +104,21 @@ class Peers:
             PeerLost: The peer did not answer.
             AacError: It refused.
         """
-        for refusals in (0, 1):
+
+        async def attempt(seconds: float) -> bytes:
             rpc = await self._begin(peer, "unary_unary", request)
-            try:
-                with peer.ending(rpc):
-                    answer: bytes = await rpc
-                    return answer
-            except Unauthenticated:
-                if refusals:
-                    raise
-                # It may be our own token that has outlived its key: nothing was done yet.
-                self._channels.refused()
-        raise AssertionError("two attempts end in an answer or an error")
+            with peer.ending(rpc):
+                answer: bytes = await rpc
+                return answer
+
+        return await call_with_retry(
+            attempt, timeout_s=float("inf"), policy=NO_RETRY, budget=self._budget, renew=self._renew
+        )
+
+    async def _renew(self) -> bool:
+        """It may be our own token that has outlived its key."""
+        self._channels.refused()
+        return True
 
     def stream(self, peer: Peer, request: bytes) -> "PeerStream":
         """Hands a call on that gives a stream; it begins with its first read."""
