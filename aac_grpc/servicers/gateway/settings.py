@@ -9,7 +9,7 @@ class GatewaySettings(ServiceSettings):
     """API keys and watchers."""
 
     max_streams_per_connection: int = Field(
-        5000,
+        2000,
         gt=0,
         description="Most calls and streams at a time on one connection; more are held back by the caller's gRPC, or "
         "refused with UNAVAILABLE.",
