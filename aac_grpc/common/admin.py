@@ -5,6 +5,7 @@ It runs on a thread: a stuck event loop must not keep anybody from seeing that i
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from aac_grpc.common.addresses import join
 from aac_grpc.common.health import Health
 
 BEAT_S = 1.0
@@ -26,10 +28,13 @@ Respond = Callable[[str, list[tuple[str, str]]], Any]
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
-    address_family = WSGIServer.address_family
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller that went away or fell silent is no fault of ours, and not worth a traceback."""
+
+
+class _SixServer(_Server):
+    address_family = socket.AF_INET6
 
 
 class _Quiet(WSGIRequestHandler):
@@ -61,7 +66,7 @@ class Admin:
         if self._server is None:
             raise RuntimeError("the admin server is not started")
         host, port = self._server.server_address[:2]
-        return f"{host!s}:{port}"
+        return join(str(host), port)
 
     def start(self, host: str, port: int) -> None:
         """Begins to listen.
@@ -69,7 +74,8 @@ class Admin:
         Raises:
             OSError: The port is taken.
         """
-        self._server = make_server(host, port, self._answer, server_class=_Server, handler_class=_Quiet)
+        kind = _SixServer if ":" in host else _Server
+        self._server = make_server(host.strip("[]"), port, self._answer, server_class=kind, handler_class=_Quiet)
         threading.Thread(target=self._server.serve_forever, name="admin-http", daemon=True).start()
         self._beating = asyncio.get_running_loop().create_task(self._beat(), name="admin-beat")
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import stat
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -276,11 +277,15 @@ async def test_an_instance_that_is_named_and_cannot_be_reached_gets_no_call(mesh
 
 
 async def test_instances_on_ipv6_and_ipv4_share_the_calls(mesh: Mesh) -> None:
-    six = {**mesh.addresses, "grpc_host": "::1"}
+    six = {**mesh.addresses, "grpc_host": "::1", "admin_host": "::1"}
     async with (
         mesh.registry(), mesh.instance("a") as a, serving(SERVICE, Named("b"), **six) as b, mesh.caller() as channels,
     ):  # fmt: skip
         assert b.address.startswith("[::1]:")
+        assert b.admin_address.startswith("[::1]:")
+        assert (
+            await asyncio.to_thread(urllib.request.urlopen, f"http://{b.admin_address}/health", timeout=10)
+        ).status == 200
         await knows(channels, a, b)
         assert await answers(channels, 20) == {"a": 10, "b": 10}
 
