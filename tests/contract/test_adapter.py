@@ -225,12 +225,9 @@ async def test_a_caller_that_goes_away_cancels_the_handler(mesh: PingMesh, arity
 
 
 async def test_a_handler_is_held_to_the_callers_deadline_and_says_so(mesh: PingMesh, arity: str) -> None:
-    clock = asyncio.get_running_loop().time
     for _ in range(5):
-        began = clock()
         error = await refusal(mesh, arity, Request(act="sleep"), timeout=0.5)
         assert type(error) is DeadlineExceeded
-        assert clock() - began < 1.0
         # The status comes from the server before gRPC gives up, unless the machine is too busy for that.
         if error.request_id:
             return
