@@ -1,73 +1,143 @@
-"""Memory of the six services, of six that share no care, and of six of the ancestor's."""
+"""Memory of the six services as users run them, of six that share no care, and of six of the ancestor's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+import http.client
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from statistics import median
 
 import psutil
 
+from aac_grpc.backends.state import StateDirectory
+from bench.ancestor.credentials import token
 from bench.installation import folder_for_all
 from bench.mesh.backends import backends
-from bench.mesh.fleet import OURS, SIX, fleet, six
+from bench.mesh.fleet import fleet
 from bench.options import Options
 from bench.pairs import PAIRS, QUICK_PAIRS, by_turns, compare
-from bench.processes import START_TIMEOUT_S, await_port, free_port, memory_mb, program
+from bench.processes import START_TIMEOUT_S, await_port, free_port, program
 from bench.report import Row
 
 SEPARATE = "bench.ancestor.separate"
+SERVICES = 6
 SETTLE_S = 2.0
 ALL = ("DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")
-WHAT = (
-    f"PSS of the six services' processes together, idle, {SETTLE_S:g} s after the last was ready, on the same backends"
-)
+QUOTES_PATH = "/api/v1/quotes?symbols=GOOG"
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What processes hold together, in MB.
+
+    Attributes:
+        pss: Each page once, shared out among those who map it.
+        uss: Pages that only one of them maps; what several share counts in none.
+        rss: Pages of each; what several share counts in all.
+    """
+
+    pss: float
+    uss: float
+    rss: float
+
+    @classmethod
+    def of(cls, processes: Iterable[psutil.Process]) -> "Memory":
+        """Of living processes, now."""
+        found = [one.memory_full_info() for one in processes]
+        return cls(*(sum(getattr(one, kind) for one in found) / 2**20 for kind in ("pss", "uss", "rss")))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One start."""
+
+    idle: Memory
+    used: Memory
+    """After the calls."""
 
 
 async def measure_memory(options: Options) -> AsyncIterator[Row]:
     """All three by turns, each started anew each time."""
-    rounds = options.pick(PAIRS, QUICK_PAIRS - 1)
+    rounds, calls = options.pick(PAIRS, QUICK_PAIRS - 1), options.pick(1000, 100)
     async with backends(*ALL) as urls:
-        turns = {
-            "ours": lambda: of_fleet(urls, OURS),
-            "separate": lambda: of_fleet(urls, SEPARATE),
-            "ancestor": lambda: of_ancestor(urls),
-        }
-        runs = await by_turns(turns, rounds)
+        with folder_for_all() as folder:
+            state = StateDirectory(folder / "state")
+            runs = await by_turns(
+                {
+                    "ours": lambda: of_fleet(state, urls, None, calls),
+                    "separate": lambda: of_fleet(state, urls, SEPARATE, calls),
+                    "ancestor": lambda: of_ancestor(urls, calls),
+                },
+                rounds,
+            )
+    what = f"PSS of all processes together after {calls} calls to each service, on the same backends"
     yield compare(
         "mesh.memory_vs_separate",
-        [(one["separate"], one["ours"]) for one in runs],
+        [(one["separate"].used.pss, one["ours"].used.pss) for one in runs],
         "MB",
         goal="<= 0.7",
-        detail="separate: the same six, each with all of the base and every contract imported, clients of PostgreSQL,"
-        f" Redis and Kafka opened, and no memory given back after the start; {WHAT}",
+        detail="ours: the six services as `aac up` runs them, forked, and the process that they are forked from;"
+        " separate: the same six, each a fresh interpreter with all of the base and every contract imported, clients"
+        " of PostgreSQL, Redis and Kafka opened, and no memory given back after the start; the registry runs beside"
+        f" both as a process by itself and does not count; {what};"
+        f" {_in_words(runs, 'separate')}",
     )
     yield compare(
         "targets.memory_vs_ancestor",
-        [(one["ancestor"], one["ours"]) for one in runs],
+        [(one["ancestor"].used.pss, one["ours"].used.pss) for one in runs],
         "MB",
         goal="<= 0.7",
-        detail="the ancestor: six FastAPI services of one route each, with the shared library's middlewares, pools of"
-        f" PostgreSQL and Redis and a producer of Kafka, and nothing of what our six do; {WHAT}",
+        detail="the ancestor: six FastAPI services, each a process that was started by itself, as it ran; one route"
+        " each, with the shared library's middlewares, pools of PostgreSQL and Redis and a producer of Kafka, and"
+        f" nothing of what our six do; {what}; {_in_words(runs, 'ancestor')}",
     )
 
 
-async def of_fleet(urls: Mapping[str, str], module: str) -> float:
-    """MB of six services of ours, or of a program in their place."""
-    with folder_for_all() as folder:
-        async with fleet(folder / "state", urls, module) as started:
-            await asyncio.sleep(SETTLE_S)
-            return memory_mb(six(started))[0]
+def _in_words(runs: Sequence[Mapping[str, Measured]], other: str) -> str:
+    """Medians of the other kinds of memory."""
+    said = []
+    for when in ("idle", "used"):
+        for kind in ("pss", "uss", "rss"):
+            ours, theirs = (median(getattr(getattr(one[name], when), kind) for one in runs) for name in ("ours", other))
+            said.append(f"{kind.upper()} {when} {ours:.0f} and {theirs:.0f}")
+    return f"ours and {other}, MB: {', '.join(said)}"
 
 
-async def of_ancestor(urls: Mapping[str, str]) -> float:
-    """MB of six services of the ancestor's."""
+async def of_fleet(state: StateDirectory, urls: Mapping[str, str], module: str | None, calls: int) -> Measured:
+    """Of six services of ours, or of a program in their place."""
+    async with fleet(state, urls, module) as started:
+        await asyncio.sleep(SETTLE_S)
+        idle = Memory.of(started.processes)
+        await started.use(calls)
+        await asyncio.sleep(SETTLE_S)
+        return Measured(idle, Memory.of(started.processes))
+
+
+async def of_ancestor(urls: Mapping[str, str], calls: int) -> Measured:
+    """Of six services of the ancestor's."""
     async with AsyncExitStack() as stack:
-        processes = []
-        for _ in SIX:
-            port = free_port()
-            arguments = ("-m", "bench.ancestor.services", str(port))
-            process = await stack.enter_async_context(program(*arguments, environment=urls))
-            processes.append((psutil.Process(process.pid), port))
-        for _, port in processes:
+        ports = [free_port() for _ in range(SERVICES)]
+        started = [
+            await stack.enter_async_context(program("-m", "bench.ancestor.services", str(port), environment=urls))
+            for port in ports
+        ]
+        processes = [psutil.Process(process.pid) for process in started]
+        for port in ports:
             await await_port(port, START_TIMEOUT_S)
         await asyncio.sleep(SETTLE_S)
-        return memory_mb(process for process, _ in processes)[0]
+        idle = Memory.of(processes)
+        await asyncio.gather(*(asyncio.to_thread(_get_quotes, port, calls) for port in ports))
+        await asyncio.sleep(SETTLE_S)
+        return Measured(idle, Memory.of(processes))
+
+
+def _get_quotes(port: int, calls: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_S)
+    headers = {"authorization": f"Bearer {token('user')}"}
+    for _ in range(calls):
+        connection.request("GET", QUOTES_PATH, headers=headers)
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            raise RuntimeError(f"the ancestor answers {response.status}")
+        response.read()
+    connection.close()
