@@ -18,7 +18,7 @@ from aac_grpc.common.admin import Admin
 from aac_grpc.common.chain import Chain, Handlers, handlers_of
 from aac_grpc.common.channel import REGISTRY
 from aac_grpc.common.expiry import Expiry
-from aac_grpc.common.footprint import settle
+from aac_grpc.common.footprint import give_back_large_blocks, settle
 from aac_grpc.common.health import HealthServicer
 from aac_grpc.common.interceptors.adapter import Serving
 from aac_grpc.common.interceptors.auth import CredentialScheme
@@ -140,6 +140,7 @@ class Server:
         import uvloop
 
         allow_open_files()
+        give_back_large_blocks()
         if self.settings.workers > 1:
             self._run_workers()
             return

@@ -1,11 +1,13 @@
-"""`python -m bench.ancestor.services PORT`: one service of the ancestor's.
+"""`python -m bench.ancestor.services PORT [analytics]`: one service of the ancestor's.
 
-Told by REDIS_URL, and by DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS where it shall open those as well. Each service has
-a pool of its own, and a request that needs the database holds a connection from its beginning to its end: that is what
-a dependency with `yield` does, and what FastAPI's documentation shows.
+Told by REDIS_URL, and by DATABASE_URL and KAFKA_BOOTSTRAP_SERVERS where it shall open those too; the topic has to be
+there. Each service has a pool of its own, and a request that needs the database holds a connection from its beginning
+to its end: that is what a dependency with `yield` does, and what FastAPI's documentation shows. The one for analytics
+has the numeric libraries that ours has.
 """
 
 import asyncio
+import importlib
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -13,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated, Any
 
 import uvicorn
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from fastapi import Depends, FastAPI, Request
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
@@ -32,6 +34,8 @@ from bench.mesh.account_work import ACCOUNT, DOWNSTREAM_S, ORDERS
 REDIS_CONNECTIONS = 50
 DATABASE_CONNECTIONS = 50
 DATABASE_LIFETIME_S = 1800
+EVENTS = "ancestor.events"
+NUMERIC = ("numpy", "talib")
 
 
 class AccountResponse(BaseResponse):
@@ -65,6 +69,10 @@ def make_app() -> FastAPI:
                 app.state.pool = await stack.enter_async_context(pool)
             if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
                 await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=servers))
+                group = f"ancestor-{os.getpid()}"
+                await stack.enter_async_context(
+                    AIOKafkaConsumer(EVENTS, bootstrap_servers=servers, group_id=group, auto_offset_reset="latest")
+                )
             yield
 
     app = FastAPI(title="market-data", lifespan=lifespan)
@@ -102,4 +110,7 @@ def serve(app: FastAPI, port: int) -> None:
 
 
 if __name__ == "__main__":
+    if "analytics" in sys.argv[2:]:
+        for library in NUMERIC:
+            importlib.import_module(library)
     serve(make_app(), int(sys.argv[1]))

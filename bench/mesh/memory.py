@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from statistics import median
 
 import psutil
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from aac_grpc.backends.state import StateDirectory
 from bench.ancestor.credentials import token
+from bench.ancestor.services import EVENTS
 from bench.installation import folder_for_all
 from bench.mesh.backends import backends
 from bench.mesh.fleet import fleet
@@ -20,10 +23,12 @@ from bench.processes import START_TIMEOUT_S, await_port, free_port, program
 from bench.report import Row
 
 SEPARATE = "bench.ancestor.separate"
-SERVICES = 6
+THEIR_SERVICES = ("", "", "", "", "", "analytics")
 SETTLE_S = 2.0
 ALL = ("DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")
-QUOTES_PATH = "/api/v1/quotes?symbols=GOOG"
+PATHS = ("/api/v1/quotes?symbols=GOOG", "/api/v1/account")
+CALLERS = 4
+"""Of each of the ancestor's services; ours have 20 together, who go from one to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ async def measure_memory(options: Options) -> AsyncIterator[Row]:
     """All three by turns, each started anew each time."""
     rounds, calls = options.pick(PAIRS, QUICK_PAIRS - 1), options.pick(1000, 100)
     async with backends(*ALL) as urls:
+        await asyncio.to_thread(_make_topic, urls["KAFKA_BOOTSTRAP_SERVERS"])
         with folder_for_all() as folder:
             state = StateDirectory(folder / "state")
             runs = await by_turns(
@@ -87,9 +93,10 @@ async def measure_memory(options: Options) -> AsyncIterator[Row]:
         [(one["ancestor"].used.pss, one["ours"].used.pss) for one in runs],
         "MB",
         goal="<= 0.7",
-        detail="the ancestor: six FastAPI services, each a process that was started by itself, as it ran; one route"
-        " each, with the shared library's middlewares, pools of PostgreSQL and Redis and a producer of Kafka, and"
-        f" nothing of what our six do; {what}; {_in_words(runs, 'ancestor')}",
+        detail="the ancestor: six FastAPI services, each a process that was started by itself, as it ran; two routes"
+        " each, one of which asks the database, with the shared library's middlewares, pools of PostgreSQL and Redis,"
+        " a producer and a consumer of Kafka, NumPy and TA-Lib in one of them, and nothing else of what our six do;"
+        f" {what}; {_in_words(runs, 'ancestor')}",
     )
 
 
@@ -116,26 +123,33 @@ async def of_fleet(state: StateDirectory, urls: Mapping[str, str], module: str |
 async def of_ancestor(urls: Mapping[str, str], calls: int) -> Measured:
     """Of six services of the ancestor's."""
     async with AsyncExitStack() as stack:
-        ports = [free_port() for _ in range(SERVICES)]
+        ports = [free_port() for _ in THEIR_SERVICES]
         started = [
-            await stack.enter_async_context(program("-m", "bench.ancestor.services", str(port), environment=urls))
-            for port in ports
+            await stack.enter_async_context(program("-m", "bench.ancestor.services", str(port), kind, environment=urls))
+            for port, kind in zip(ports, THEIR_SERVICES, strict=True)
         ]
         processes = [psutil.Process(process.pid) for process in started]
         for port in ports:
             await await_port(port, START_TIMEOUT_S)
         await asyncio.sleep(SETTLE_S)
         idle = Memory.of(processes)
-        await asyncio.gather(*(asyncio.to_thread(_get_quotes, port, calls) for port in ports))
+        share = calls // CALLERS
+        await asyncio.gather(*(asyncio.to_thread(_get, port, share) for port in ports for _ in range(CALLERS)))
         await asyncio.sleep(SETTLE_S)
         return Measured(idle, Memory.of(processes))
 
 
-def _get_quotes(port: int, calls: int) -> None:
+def _make_topic(servers: str) -> None:
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.create_topics([NewTopic(EVENTS, 1, 1)])[EVENTS].result(START_TIMEOUT_S)
+
+
+def _get(port: int, calls: int) -> None:
+    """Calls one after the other, every other one of which needs the database."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_S)
     headers = {"authorization": f"Bearer {token('user')}"}
-    for _ in range(calls):
-        connection.request("GET", QUOTES_PATH, headers=headers)
+    for path in (PATHS * calls)[:calls]:
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
         if response.status != http.client.OK:
             raise RuntimeError(f"the ancestor answers {response.status}")
