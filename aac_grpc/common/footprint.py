@@ -5,7 +5,6 @@ import ctypes
 import gc
 import sys
 
-
 LARGE_BLOCK = 4 << 20
 _M_MMAP_THRESHOLD = -3
 

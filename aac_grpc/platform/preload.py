@@ -19,6 +19,7 @@ import aac_grpc.servicers
 from aac_grpc.common.contract import infrastructure_policy, platform_contract
 from aac_grpc.common.interceptors.validate import Validation
 from aac_grpc.common.reflection import ALPHA, V1, v1_file
+from aac_grpc.common.settings import ServiceSettings
 
 for _package in (aac, aac_grpc.common, aac_grpc.servicers, aac_grpc.registry, aac_grpc.feeds):
     for _module in pkgutil.walk_packages(_package.__path__, f"{_package.__name__}."):
@@ -33,6 +34,9 @@ for _policy in platform_contract():
 for _name in (health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, V1, ALPHA):
     for _method in descriptor_pool.Default().FindServiceByName(_name).methods:
         _rules.for_method(infrastructure_policy(_method))
+
+# What runs for the first time adapts itself to what it meets, and would do so in a copy of each process's own.
+ServiceSettings(environment="development")
 
 __all__ = ("encodings", "redis", "uvloop")
 """Imported where they are first used, elsewhere."""
