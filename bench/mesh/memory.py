@@ -63,7 +63,7 @@ class Measured:
 
 async def measure_memory(options: Options) -> AsyncIterator[Row]:
     """All three by turns, each started anew each time."""
-    rounds, calls = options.pick(PAIRS, QUICK_PAIRS - 1), options.pick(1000, 100)
+    rounds, calls = options.pick(PAIRS, QUICK_PAIRS - 1), options.pick(500, 100)
     async with backends(*ALL) as urls:
         await asyncio.to_thread(_make_topic, urls["KAFKA_BOOTSTRAP_SERVERS"])
         with folder_for_all() as folder:
