@@ -27,6 +27,7 @@ THEIR_SERVICES = ("", "", "", "", "", "analytics")
 SETTLE_S = 2.0
 ALL = ("DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")
 PATHS = ("/api/v1/quotes?symbols=GOOG", "/api/v1/account")
+ATTEMPTS = 5
 CALLERS = 4
 """Of each of the ancestor's services; ours have 20 together, who go from one to the next."""
 
@@ -149,9 +150,12 @@ def _get(port: int, calls: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_TIMEOUT_S)
     headers = {"authorization": f"Bearer {token('user')}"}
     for path in (PATHS * calls)[:calls]:
-        connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        if response.status != http.client.OK:
+        for _ in range(ATTEMPTS):  # on a busy machine it fails some
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            response.read()
+            if response.status == http.client.OK:
+                break
+        else:
             raise RuntimeError(f"the ancestor answers {response.status}")
-        response.read()
     connection.close()
