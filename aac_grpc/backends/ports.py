@@ -170,6 +170,8 @@ def _describe(pid: int) -> str:
         program, *arguments = Path(f"/proc/{pid}/cmdline").read_text(errors="replace").rstrip("\0").split("\0")
     except OSError:
         return f"process {pid}"
-    command = " ".join([program.rpartition("/")[2], *arguments])
+    command = " ".join([program.rpartition("/")[2], *arguments]).strip()
+    if not command:  # it is about to end
+        return f"process {pid}"
     shortened = command if len(command) <= 80 else command[:77] + "..."
     return f"process {pid} ({shortened})"

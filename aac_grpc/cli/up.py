@@ -25,6 +25,7 @@ from aac_grpc.backends.supervisor import Supervisor
 from aac_grpc.cli.command import JsonOption, OffsetOption
 from aac_grpc.cli.output import console, print_facts, print_json, quiet_logs
 from aac_grpc.cli.steps import Steps
+from aac_grpc.platform.environment import require_sound
 from aac_grpc.platform.flow import Flow, choose_flow
 from aac_grpc.platform.replicas import parse_replicas
 from aac_grpc.platform.starting import describe, prepare, start
@@ -75,6 +76,7 @@ def up(
     """
     quiet_logs()
     counts = parse_replicas(replicas or ())
+    require_sound(os.environ)
     flow = None if no_flow else choose_flow(day, parse_speed(speed))
     state = StateDirectory.default()
     state.create()

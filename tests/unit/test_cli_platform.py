@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +19,7 @@ from aac_grpc.common.ports import MAX_REPLICAS
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.platform.composition import SERVICES, WITH_SCHEMA, Platform
 from aac_grpc.platform.connections import BESIDE_THE_POOL, RESERVED
+from aac_grpc.platform.environment import require_sound
 from aac_grpc.platform.flow import Flow, choose_flow
 from aac_grpc.platform.replicas import parse_replicas
 
@@ -184,3 +187,22 @@ def test_the_flow_says_which_one_runs(shared: Path, monkeypatch: pytest.MonkeyPa
 def test_a_day_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         choose_flow(tmp_path / "nothing.zip", 10)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("AAC_WORKERS", "abc", "AAC_WORKERS: Input should be a valid integer"),
+        ("AAC_WORKERS", "0", "AAC_WORKERS: Input should be greater than or equal to 1"),
+        ("DATABASE_URL", "s3cret nonsense", "DATABASE_URL is not a URL such as postgresql://"),
+        ("REDIS_URL", "s3cret", "REDIS_URL is not a URL such as redis://"),
+    ],
+)
+def test_what_is_wrong_with_the_environment_is_said_before_anything_starts(
+    variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_sound(os.environ)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=re.escape(words)) as refusal:
+        require_sound(os.environ)
+    assert "s3cret" not in str(refusal.value)
