@@ -14,7 +14,7 @@ from aac_grpc.common.settings import ServiceSettings
 def _read_redis_url(url: str) -> object:
     from redis.connection import parse_url  # where none is given, the supervisor needs no client of Redis
 
-    return parse_url(url)
+    return parse_url(url)  # type: ignore[no-untyped-call]  # redis types it not
 
 
 _URLS: Mapping[str, tuple[Callable[[str], object], str]] = {
