@@ -17,7 +17,7 @@ TIMEOUT_S = 0.05
 """A charge waits this long for Redis, then it is decided here."""
 LOST_S = 0.5
 """An answer that takes longer does not come."""
-GATHER_S = 0.005
+GATHER_S = 0.02
 """Top-ups that nobody waits for yet are asked for together: what comes due within so many seconds."""
 LAG_S = 0.01
 """A timer that fires later than this tells that this process was busy, not that Redis is slow."""
