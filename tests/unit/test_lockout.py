@@ -39,6 +39,7 @@ def test_tries_of_long_ago_are_forgotten() -> None:
         ("ipv4:127.0.0.1:5000", "127.0.0.1"),
         ("ipv6:%5B2001:db8:0:1:a:b:c:d%5D:5000", "2001:db8:0:1::/64"),
         ("ipv6:%5Bfe80::1%25eth0%5D:5000", "fe80::/64"),
+        ("ipv6:%5B::ffff:10.0.0.1%5D:5000", "10.0.0.1"),
         ("unix:/path", "unix:/path"),
     ],
 )

@@ -183,7 +183,7 @@ def host_of(peer: str) -> str:
         case "ipv4":
             return host
         case "ipv6":
-            address = unquote(host).strip("[]").partition("%")[0]
-            return str(ipaddress.IPv6Network((address, 64), strict=False))
+            address = ipaddress.IPv6Address(unquote(host).strip("[]").partition("%")[0])
+            return str(address.ipv4_mapped or ipaddress.IPv6Network((address, 64), strict=False))
         case _:
             return peer
