@@ -47,6 +47,11 @@ class Principal:
         object.__setattr__(self, "owner", f"{self.kind}:{self.subject}")
 
     @property
+    def shown(self) -> str:
+        """Its kind and name, for people to read."""
+        return f"{self.kind}:{self.username or self.subject}"
+
+    @property
     def is_service(self) -> bool:
         """A process of the mesh."""
         return self.kind == "service"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -23,22 +24,24 @@ def lines(shown: list[object], columns: list[Column]) -> list[str]:
     return captured.get().splitlines()
 
 
-@pytest.mark.parametrize("since", [datetime.now(UTC), NOW - timedelta(days=9)])
-def test_each_instance_and_each_breaker_takes_one_line(since: datetime) -> None:
-    instance = Instance(
-        instance_id="risk-management-1",
-        service="risk-management",
+def instance(service: str, **known: Any) -> Instance:
+    return Instance(
+        instance_id=f"{service}-1",
+        service=service,
         address="127.0.0.1:50054",
         admin_address="127.0.0.1:8004",
         version="source",
         workers=1,
-        registered_at=since,
         renewed_at=NOW - timedelta(seconds=14),
         lease_expires_at=NOW,
-        state=InstanceState.UNREACHABLE,
-        breakers=(BREAKER,),
+        **{"breakers": (), **known},
     )
-    services = [Service("risk-management", (instance, instance))]
+
+
+@pytest.mark.parametrize("since", [datetime.now(UTC), NOW - timedelta(days=9)])
+def test_each_instance_and_each_breaker_takes_one_line(since: datetime) -> None:
+    one = instance("risk-management", registered_at=since, state=InstanceState.UNREACHABLE, breakers=(BREAKER,))
+    services = [Service("risk-management", (one, one))]
     instances = lines(list(rows(services)), columns(services, NOW))
     assert len(instances) == 3
     assert all("127.0.0.1:50054" in line and "unreachable" in line for line in instances[1:])
@@ -48,19 +51,7 @@ def test_each_instance_and_each_breaker_takes_one_line(since: datetime) -> None:
 
 
 def test_workers_are_shown_where_an_instance_has_several() -> None:
-    one = Instance(
-        instance_id="analytics-1",
-        service="analytics",
-        address="127.0.0.1:50055",
-        admin_address="127.0.0.1:8005",
-        version="source",
-        workers=1,
-        registered_at=datetime.now(UTC),
-        renewed_at=NOW,
-        lease_expires_at=NOW,
-        state=InstanceState.SERVING,
-        breakers=(),
-    )
+    one = instance("analytics", registered_at=datetime.now(UTC), state=InstanceState.SERVING)
     services = [Service("analytics", (one, replace(one, workers=4))), Service("risk-management", ())]
     heading, first, second, _ = lines(list(rows(services)), columns(services, NOW))
     assert "workers" in heading

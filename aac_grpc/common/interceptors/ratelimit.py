@@ -6,7 +6,7 @@ from typing import Any
 
 from aac_grpc.client.errors import RateLimited
 from aac_grpc.common import metrics
-from aac_grpc.common.call import Call, Principal
+from aac_grpc.common.call import Call
 from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.hooks import Interceptor, Wait
 from aac_grpc.common.quota import Budget, Grant, Quotas
@@ -97,7 +97,7 @@ class MethodRateLimit(Interceptor):
             self._refused.inc()
             raise RateLimited(
                 grant.retry_after_s,
-                subject=subject(call.principal),
+                subject=call.principal.shown,
                 quota=self._policy.rate_class,
                 limit=str(budget),
             )
@@ -109,8 +109,3 @@ class ItemRateLimit(MethodRateLimit):
     def on_request(self, call: Call, message: Any) -> Wait:
         """Charges one message, by what it carries; a full bucket at most."""
         return self._charge(call, self._policy.items(message) + (1 if self._policy.client_streaming else 0))
-
-
-def subject(principal: Principal) -> str:
-    """Whose budget, for the caller to read."""
-    return f"{principal.kind}:{principal.username or principal.subject}"

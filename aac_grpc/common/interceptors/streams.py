@@ -55,7 +55,7 @@ class PrincipalStreamLimit(Interceptor):
             self._refused.inc()
             raise TooManyStreams(
                 self._limit,
-                owner=f"{principal.kind}:{principal.username or principal.subject}",
+                owner=principal.shown,
                 setting="AAC_MAX_STREAMS_PER_PRINCIPAL",
             )
         self._open[principal.owner] += 1

@@ -44,10 +44,9 @@ class WatcherPlaces:
             TooManyStreams: The watcher has as many as one may have.
             Overloaded: All are taken.
         """
-        owner = f"{watcher.kind}:{watcher.subject}"
+        owner = watcher.owner
         if self._taken[owner] >= self._most_of_one:
-            name = f"{watcher.kind}:{watcher.username or watcher.subject}"
-            raise TooManyStreams(self._most_of_one, owner=name, setting="AAC_EVENT_WATCHERS_PER_USER")
+            raise TooManyStreams(self._most_of_one, owner=watcher.shown, setting="AAC_EVENT_WATCHERS_PER_USER")
         if self._taken.total() >= self._most:
             raise Overloaded("too many streams of domain events are open; try again later")
         self._taken[owner] += 1
