@@ -43,10 +43,13 @@ async def caller_from(address: str, server: Server) -> AsyncIterator[Caller]:
     relays: set[asyncio.Task[None]] = set()
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async with asyncio.TaskGroup() as both:
-            there = await asyncio.open_connection(host, int(port), local_addr=(address, 0))
-            both.create_task(_copy(reader, there[1]))
-            both.create_task(_copy(there[0], writer))
+        try:
+            async with asyncio.TaskGroup() as both:
+                there = await asyncio.open_connection(host, int(port), local_addr=(address, 0))
+                both.create_task(_copy(reader, there[1]))
+                both.create_task(_copy(there[0], writer))
+        finally:
+            writer.close()  # else a relay that fails leaves its caller waiting for his whole deadline
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         relays.add(asyncio.create_task(relay(reader, writer)))
