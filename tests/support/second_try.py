@@ -1,0 +1,32 @@
+"""Which failed tests `scripts/test` tries again in a process of their own: `python -m tests.support.second_try CACHE`.
+
+Prints them, a line each. Exits with 1 where a second try would hide a defect: a test that starts no processes and waits
+for none has failed, a module can't be read, or more tests have failed than a busy machine explains.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+MOST = 3
+"""Of more than two thousand tests."""
+AMONG_PROCESSES = ("tests/integration/", "tests/e2e/", "tests/faults/")
+
+
+def second_try(failed: Iterable[str]) -> list[str]:
+    """The tests to run again: all that failed, or none.
+
+    Args:
+        failed: Their node ids, as pytest writes them.
+    """
+    failed = sorted(failed)
+    excusable = all(test.startswith(AMONG_PROCESSES) and "::" in test for test in failed)
+    return failed if excusable and len(failed) <= MOST else []
+
+
+if __name__ == "__main__":
+    record = Path(sys.argv[1], "v", "cache", "lastfailed")
+    tests = second_try(json.loads(record.read_text()) if record.exists() else ())
+    print("\n".join(tests))
+    sys.exit(not tests)
