@@ -106,18 +106,21 @@ def request_stop(state_dir: Path | StateDirectory, timeout_s: float = 90.0) -> b
     return True
 
 
-def request_restart(state_dir: Path | StateDirectory, name: str, *, until_ready: bool = False) -> bool:
+def request_restart(
+    state_dir: Path | StateDirectory, name: str, *, by: str = "another process", until_ready: bool = False
+) -> bool:
     """Stops one process by name and starts it again; False when no supervisor runs.
 
     Args:
         state_dir: Of the installation.
         name: Of the process.
+        by: Who asks, as the status shall tell it.
         until_ready: Wait until it is ready again.
 
     Raises:
         BackendError: There is no such process, or it does not become ready again.
     """
-    request = {"command": "restart", "name": name, "until_ready": until_ready}
+    request = {"command": "restart", "name": name, "by": by, "until_ready": until_ready}
     return ask(state_dir, request, _READY_AGAIN_WITHIN_S if until_ready else _RESTART_WITHIN_S) is not None
 
 

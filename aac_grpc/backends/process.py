@@ -104,14 +104,14 @@ class SupervisedProcess:
     async def stop(self, hurry: asyncio.Event) -> None:
         """Ends the process: its stop signal, then after the grace, or once `hurry` is set, SIGKILL."""
         self._stopping = True
-        await self._halt(hurry)
+        await self._halt(hurry, "stopped")
         self._refuse("it was stopped while it started")
         self._set_state(ProcessState.STOPPED)
 
-    async def restart(self, hurry: asyncio.Event) -> None:
-        """Stops the process and starts it again, unless `stop` is called meanwhile."""
+    async def restart(self, hurry: asyncio.Event, by: str) -> None:
+        """Stops the process and starts it again, unless `stop` is called meanwhile; `by` tells the status who wants it."""
         self._stopping = False
-        await self._halt(hurry)
+        await self._halt(hurry, f"restarted by {by}")
         if self._stopping:
             return
         self._restarts += 1
@@ -125,12 +125,12 @@ class SupervisedProcess:
         os.kill(pid, number)
         return True
 
-    async def _halt(self, hurry: asyncio.Event) -> None:
+    async def _halt(self, hurry: asyncio.Event, intent: str) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
             self._task = None
-        await self._end(hurry)
+        await self._end(hurry, intent)
 
     async def _run(self) -> None:
         try:
@@ -258,11 +258,17 @@ class SupervisedProcess:
     def _delay_s(self) -> float:
         return min(self._policy.longest_delay_s, self._policy.first_delay_s * 2.0 ** min(self._in_a_row, 16))
 
-    async def _end(self, hurry: asyncio.Event | None) -> None:
-        """Ends what runs, with the children that share its session's group, and notes how it ended."""
+    async def _end(self, hurry: asyncio.Event | None, intent: str = "") -> None:
+        """Ends what runs, with the children that share its session's group, and notes how it ended.
+
+        Args:
+            hurry: Leaves no time to end by itself once it is set.
+            intent: What it is ended for, where somebody wants that: no fault of the process is to be told then.
+        """
         process = self._process
         if process is None:
             return
+        is_wanted = bool(intent) and process.returncode is None
         if process.returncode is None:
             await self._ask_to_end(process, hurry)
         if process.returncode is None:
@@ -271,6 +277,9 @@ class SupervisedProcess:
                 await process.wait()
         _kill_group(process.pid)
         self._last_exit = _describe_exit(process.returncode)
+        if is_wanted:
+            obeyed = process.returncode in (0, -self.spec.stop_signal)
+            self._last_exit = intent if obeyed else f"{intent}; {self._last_exit}"
         self._process = None
         self._on_change()
 

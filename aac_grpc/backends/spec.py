@@ -82,7 +82,7 @@ class ProcessStatus:
     pid: int | None
     restarts: int
     last_exit: str | None
-    """How it last ended, in words, as in `exit code 1` or `killed by SIGKILL`."""
+    """How it last ended, in words, as in `exit code 1` or `killed by SIGKILL`; where that was wanted, by whom."""
     started_at: float | None
     """Seconds since the Unix epoch."""
     log_path: str

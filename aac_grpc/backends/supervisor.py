@@ -146,11 +146,12 @@ class Supervisor:
             tasks[name] = asyncio.create_task(self._take_down(self._processes[name], dependents))
         await asyncio.gather(*tasks.values())
 
-    async def restart(self, name: str, *, until_ready: bool = False) -> None:
+    async def restart(self, name: str, *, by: str = "the supervisor", until_ready: bool = False) -> None:
         """Stops a process and starts it again.
 
         Args:
             name: Of the process.
+            by: Who wants it, for the status.
             until_ready: Return once it is ready again.
 
         Raises:
@@ -159,7 +160,7 @@ class Supervisor:
         process = self._named(name)
         if self._stop_requested.is_set():
             raise BackendError("the supervisor is stopping")
-        await process.restart(self._hurry)
+        await process.restart(self._hurry, by)
         if until_ready:
             await process.until_ready()
 
@@ -261,7 +262,8 @@ class Supervisor:
             case {"command": "stop"}:
                 self._stop_requested.set()
             case {"command": "restart", "name": str(name)}:
-                await self.restart(name, until_ready=bool(request.get("until_ready")))
+                by = str(request.get("by") or "another process")
+                await self.restart(name, by=by, until_ready=bool(request.get("until_ready")))
             case {"command": "kill", "name": str(name), "signal": str(number)} if number in signal.Signals.__members__:
                 self.kill(name, signal.Signals[number])
             case _:

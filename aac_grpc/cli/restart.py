@@ -28,6 +28,7 @@ NamesArgument = Annotated[
     ),
 ]
 
+_ASKER = "aac restart"
 _SETTLE_S = 2.5
 """Between two instances of one service: all who call it have connected to the first again by then."""
 
@@ -71,7 +72,7 @@ def restart(names: NamesArgument = None, json: JsonOption = False) -> None:
     steps = plan(status, names or ())
     if needs_fork_server(status, steps):
         with console.status("import the code anew"):
-            request_restart(state, FORK_SERVER, until_ready=True)
+            request_restart(state, FORK_SERVER, by=_ASKER, until_ready=True)
     done = []
     for restarted in _roll(state, steps):
         done.append(restarted)
@@ -130,7 +131,7 @@ def _roll(state: StateDirectory, steps: Sequence[Step]) -> Iterator[Restarted]:
         before = step.service
         began = time.monotonic()
         with console.status(f"{number} of {len(steps)}: restart {step.process}"):
-            found = request_restart(state, step.process, until_ready=True)
+            found = request_restart(state, step.process, by=_ASKER, until_ready=True)
         if not found:
             raise BackendError(f"the supervisor of {state.path} has ended meanwhile")
         yield Restarted(step.process, round(time.monotonic() - began, 3), step.alone)

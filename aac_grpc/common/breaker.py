@@ -30,6 +30,8 @@ class BreakerSettings:
     window_s: float = 10.0
     quiet_s: float = 0.0
     """It stays closed for so long after the last success."""
+    starting_s: float = 60.0
+    """For so long that nobody can be reached there counts for nothing, where nothing has answered yet."""
     first_pause_s: float = 0.5
     """How long it stays open before the first probe; doubled each time that a probe fails."""
     longest_pause_s: float = 5.0
@@ -65,6 +67,7 @@ class Breaker:
         self._state = BreakerState.CLOSED
         self._failures = self._successes = 0
         self._succeeded_at = float("-inf")
+        self._made_at = clock()
         self._window_ends = 0.0
         self._pause = settings.first_pause_s
         self._probe_at = 0.0
@@ -137,6 +140,18 @@ class Breaker:
         if self._state is BreakerState.HALF_OPEN:
             self._pause = min(self._pause * 2, self._settings.longest_pause_s)
             self._open()
+
+    def absent(self) -> None:
+        """Records that a call that `check` let pass never left this process: nobody can be reached there.
+
+        When all start at once, a dependency is not failing that has not begun to listen: it says nothing until it has
+        answered once, or `starting_s` are over. Such a call costs nobody anything.
+        """
+        never_answered = self._succeeded_at == float("-inf")
+        if never_answered and self._clock() < self._made_at + self._settings.starting_s:
+            self.abandoned()
+        else:
+            self.failed()
 
     def abandoned(self) -> None:
         """Records that a call that `check` let pass ended without telling anything, such as by cancellation."""

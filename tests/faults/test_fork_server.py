@@ -125,7 +125,7 @@ async def test_what_a_forked_program_ends_with_is_known(state: StateDirectory, s
     await until(lambda: status_of(supervisor, "engine").restarts == 1 and len(told(state, "engine")) == 2)
     assert status_of(supervisor, "engine").last_exit == "killed by SIGKILL"
     await supervisor.restart("engine", until_ready=True)
-    assert status_of(supervisor, "engine").last_exit == "exit code 7"
+    assert status_of(supervisor, "engine").last_exit == "restarted by the supervisor; exit code 7"
     assert "goodbye\n" in state.log_path("engine").read_text()
     assert all(one["forked"] for one in told(state, "engine"))
     assert not [one for one in psutil.Process().children() if one.status() == psutil.STATUS_ZOMBIE]

@@ -165,6 +165,27 @@ async def test_a_process_that_is_killed_is_started_again(state: StateDirectory) 
     assert after.last_exit == "killed by SIGKILL"
 
 
+async def test_an_end_that_was_wanted_is_told_as_no_crash(state: StateDirectory) -> None:
+    async with Supervisor(state, policy=QUICK) as supervisor:
+        await supervisor.start([program(state, "engine", SLEEPER), program(state, "other", SLEEPER)])
+        await asyncio.to_thread(control.request_restart, state, "engine", by="aac restart", until_ready=True)
+        await supervisor.restart("other", until_ready=True)
+        told = [process.last_exit for process in supervisor.status().processes]
+        assert told == ["restarted by aac restart", "restarted by the supervisor"]
+    assert [process.last_exit for process in supervisor.status().processes] == ["stopped", "stopped"]
+
+
+async def test_a_process_that_does_not_end_when_it_is_told_to_is_told_as_killed(state: StateDirectory) -> None:
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+    )
+    async with Supervisor(state, policy=QUICK) as supervisor:
+        await supervisor.start([program(state, "deaf", deaf, grace_s=0.1)])
+        await eventually(log_holds(state, "deaf", "deaf"))
+        await supervisor.restart("deaf", until_ready=True)
+        assert supervisor.status().processes[0].last_exit == "restarted by the supervisor; killed by SIGKILL"
+
+
 async def test_the_children_of_a_process_end_with_it(state: StateDirectory) -> None:
     async with Supervisor(state) as supervisor:
         await supervisor.start([program(state, "parent", PARENT)])

@@ -17,9 +17,10 @@ from aac_grpc.client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from aac_grpc.common.breaker import Breakers
+from aac_grpc.common.breaker import Breakers, BreakerState
 from aac_grpc.common.channel import Channels
 from aac_grpc.common.clock import SystemClock
+from tests.integration.services import free_address
 from tests.support.mesh import PingMesh, Signer, ping_mesh, ping_process, serving, settings
 from tests.support.ping import PingServicer, Request, Response, WritingPingServicer, ping_pb2_grpc
 
@@ -188,6 +189,15 @@ async def test_a_target_that_is_down_is_not_asked_again_for_a_while(mesh: Mesh) 
     assert asyncio.get_running_loop().time() - began < 0.5
     assert refusal.value.retry_after is not None
     assert mesh.breakers.get("trading-engine/Change").is_open
+
+
+async def test_a_target_that_starts_after_its_callers_shows_no_open_breaker(mesh: Mesh) -> None:
+    nobody = free_address()
+    async with calling(mesh.ping, trading_address=nobody, auth_address=nobody) as early:
+        for _ in range(10):
+            with pytest.raises(DependencyUnavailable):
+                await early.stub.Change(Request(), timeout=1.0)
+        assert [one.name for one in early.breakers if one.state is not BreakerState.CLOSED] == []
 
 
 async def test_a_target_that_comes_back_is_used_again(mesh: Mesh) -> None:

@@ -21,6 +21,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from aac_grpc.client import AsyncClient, Gap
 from aac_grpc.client.errors import (
     DependencyUnavailable,
+    InvalidFields,
     Overloaded,
     PermissionDenied,
     RateLimited,
@@ -32,6 +33,7 @@ from aac_grpc.client.errors import (
 from aac_grpc.client.models import Overview
 from aac_grpc.client.updates import EventsUpdate
 from aac_grpc.common.contract import platform_contract
+from aac_grpc.common.event_types import EventType
 from aac_grpc.common.events import EventPublisher, outgoing
 from aac_grpc.common.server import Server
 from aac_grpc.common.topics import RISK
@@ -245,12 +247,22 @@ async def test_an_operator_sees_the_events_that_are_kept_then_each_new_one(
 
 
 async def test_events_are_chosen_by_type_and_venue(admin: AsyncClient, publisher: EventPublisher) -> None:
-    watching = admin.watch_events(types=["aac.chosen"], venue="here", from_beginning=True)
+    watching = admin.watch_events(types=[EventType.LIMITS_SET], venue="here", from_beginning=True)
     reading = asyncio.create_task(next_events(watching, 1))
-    await publish(publisher, event(10, "aac.chosen", "there"), event(11, "aac.other", "here"))
-    await publish(publisher, event(12, "aac.chosen", "here"))
+    await publish(publisher, event(10, EventType.LIMITS_SET, "there"), event(11, EventType.USER_CREATED, "here"))
+    await publish(publisher, event(12, EventType.LIMITS_SET, "here"))
     assert await reading == ["gateway-test-12"]
     await watching.aclose()
+
+
+async def test_a_type_that_no_service_produces_is_refused_at_once(admin: AsyncClient) -> None:
+    with pytest.raises(InvalidFields) as refused:
+        await anext(admin.watch_events(types=["aac.order.filled", "aac.order.filed", "nope"]))
+    near, far = refused.value.violations
+    assert (near.field, far.field) == ("types[1]", "types[2]")
+    assert near.description == "'aac.order.filed' is no event type; is aac.order.filled meant?"
+    assert far.description.startswith("'nope' is no event type; there are aac.order.accepted|rejected|")
+    assert far.description.endswith("|refresh_token_reused"), "all types are told, and the message is not cut"
 
 
 async def test_a_trader_does_not_see_the_platforms_events(demo: AsyncClient) -> None:
@@ -265,11 +277,13 @@ async def test_events_go_on_where_they_stopped_after_the_gateway_went_away(
     port = int(address.rpartition(":")[2])
     disconnects: list[object] = []
     async with AsyncClient(address, username=ADMIN[0], password=ADMIN[1]) as client:
-        watching = client.watch_events(types=["aac.resumed"], from_beginning=True, on_disconnect=disconnects.append)
+        watching = client.watch_events(
+            types=[EventType.ORDER_AMENDED], from_beginning=True, on_disconnect=disconnects.append
+        )
         async with serving(gateway.service, settings, grpc_port=port):
-            await publish(publisher, *(event(number, "aac.resumed") for number in range(20, 23)))
+            await publish(publisher, *(event(number, EventType.ORDER_AMENDED) for number in range(20, 23)))
             assert sorted(await next_events(watching, 3)) == [f"gateway-test-{number}" for number in range(20, 23)]
-        await publish(publisher, *(event(number, "aac.resumed") for number in range(23, 26)))
+        await publish(publisher, *(event(number, EventType.ORDER_AMENDED) for number in range(23, 26)))
         async with serving(gateway.service, settings, grpc_port=port):
             assert sorted(await next_events(watching, 3)) == [f"gateway-test-{number}" for number in range(23, 26)]
             await watching.aclose()
@@ -288,13 +302,15 @@ async def test_a_watcher_of_events_goes_from_one_gateway_to_the_other_and_back(
         return serving(gateway.service, settings, grpc_port=int(address.rpartition(":")[2]))
 
     async def moved_on(start: int) -> None:
-        await publish(publisher, *(event(number, "aac.moved") for number in range(start, start + 3)))
+        await publish(publisher, *(event(number, EventType.ORDER_CANCELED) for number in range(start, start + 3)))
         assert sorted(await next_events(watching, 3)) == [
             f"gateway-test-{number}" for number in range(start, start + 3)
         ]
 
     async with AsyncClient(f"{first},{second}", username=ADMIN[0], password=ADMIN[1]) as client:
-        watching = client.watch_events(types=["aac.moved"], from_beginning=True, on_disconnect=disconnects.append)
+        watching = client.watch_events(
+            types=[EventType.ORDER_CANCELED], from_beginning=True, on_disconnect=disconnects.append
+        )
         async with one(second):
             async with one(first):
                 await moved_on(30)

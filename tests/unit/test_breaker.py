@@ -51,6 +51,34 @@ def test_a_dependency_that_starts_later_is_trusted_from_its_first_answer(breaker
     assert (breaker.state, breaker.since) == (BreakerState.CLOSED, 0.0)
 
 
+def test_what_has_not_begun_to_listen_is_not_failing_while_all_start(ticker: Ticker) -> None:
+    settings = BreakerSettings(failures=3, starting_s=60)
+    breaker = Breaker("auth-service/GetJwks", settings, ticker)
+    for _ in range(20):
+        breaker.check()
+        breaker.absent()
+    assert breaker.state is BreakerState.CLOSED
+    ticker.now += 60
+    for _ in range(3):
+        breaker.check()
+        breaker.absent()
+    assert breaker.is_open, "after a minute it counts as away"
+
+
+def test_what_answered_once_and_can_not_be_reached_any_more_is_away(breaker: Breaker) -> None:
+    breaker.check()
+    breaker.succeeded()
+    for _ in range(3):
+        breaker.check()
+        breaker.absent()
+    assert breaker.is_open
+
+
+def test_what_fails_without_having_answered_is_away_from_the_beginning(breaker: Breaker) -> None:
+    fail(breaker, 3)
+    assert breaker.is_open, "a frozen one is not starting"
+
+
 def test_a_few_failures_among_many_successes_change_nothing(breaker: Breaker) -> None:
     for _ in range(20):
         breaker.check()

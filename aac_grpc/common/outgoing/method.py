@@ -12,7 +12,7 @@ from aac_grpc.common.breaker import Breaker
 from aac_grpc.common.call import find_call
 from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.metrics import grpc_type
-from aac_grpc.common.target import Target
+from aac_grpc.common.target import Target, was_sent
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -102,6 +102,8 @@ class Method:
         metrics.CLIENT_HANDLED.labels(*self._labels, error.code.name).inc()
         if error.code is _Code.DEADLINE_EXCEEDED and allowed_s is not None and allowed_s < 0.1:
             self.breaker.abandoned()
+        elif error.code is _Code.UNAVAILABLE and not was_sent(raised.details() or ""):
+            self.breaker.absent()
         elif error.code in FAILURES:
             self.breaker.failed()
         else:

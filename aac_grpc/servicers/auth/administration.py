@@ -8,6 +8,7 @@ from aac_grpc.common import outbox
 from aac_grpc.common.call import Principal
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.database import Transaction
+from aac_grpc.common.event_types import EventType
 from aac_grpc.common.paging import Page
 from aac_grpc.common.topics import IDENTITY
 from aac_grpc.domain.permissions import ALL_ACCOUNTS, Role, narrow
@@ -59,7 +60,7 @@ class Administration:
             plan=self._plan,
             account_ids=account_ids,
         )
-        await self._tell(tx, "user_created", user.user_id, by)
+        await self._tell(tx, EventType.USER_CREATED, user.user_id, by)
         return user
 
     async def update_user(
@@ -79,7 +80,7 @@ class Administration:
         changed = await self._directory.change_user(
             tx, user, role=role, account_ids=account_ids, disabled=user.disabled
         )
-        await self._tell(tx, "user_changed", user.user_id, by, version=changed.generation + 1)
+        await self._tell(tx, EventType.USER_CHANGED, user.user_id, by, version=changed.generation + 1)
         await revoke(tx, "user", user.user_id, changed.generation)
         return changed
 
@@ -96,7 +97,7 @@ class Administration:
         changed = await self._directory.change_user(
             tx, user, role=user.role, account_ids=user.account_ids, disabled=disabled
         )
-        what = "user_disabled" if disabled else "user_enabled"
+        what = EventType.USER_DISABLED if disabled else EventType.USER_ENABLED
         await self._tell(tx, what, user.user_id, by, version=changed.generation + 1)
         if disabled:
             await self._sessions.revoke_all(tx, user.user_id)
@@ -127,7 +128,7 @@ class Administration:
         account = await self._directory.add_account(
             tx, account_id=account_id, firm_id=by.firm_id, name=name, usernames=usernames
         )
-        await self._tell(tx, "account_created", account_id, by)
+        await self._tell(tx, EventType.ACCOUNT_CREATED, account_id, by)
         return account
 
     async def accounts_of(self, caller: Principal, page: Page) -> Sequence[Account]:
@@ -171,7 +172,7 @@ class Administration:
             expires_at=expires_at,
         )
         secret = await self._keys.add(tx, key)
-        await self._tell(tx, "api_key_created", key.key_id, by)
+        await self._tell(tx, EventType.API_KEY_CREATED, key.key_id, by)
         return key, secret
 
     async def revoke_api_key(self, tx: Transaction, by: Principal, key_id: str) -> ApiKey:
@@ -184,13 +185,11 @@ class Administration:
         firm_id = by.firm_id if by.has_scope(ADMIN_SCOPE) else None
         key = await self._keys.revoke(tx, key_id, now, user_id=by.subject, firm_id=firm_id)
         if key.revoked_at == now:
-            await self._tell(tx, "api_key_revoked", key_id, by, version=2)
+            await self._tell(tx, EventType.API_KEY_REVOKED, key_id, by, version=2)
         return key
 
-    async def _tell(self, tx: Transaction, what: str, subject: str, by: Principal, version: int = 1) -> None:
-        event = identity_event(
-            f"aac.identity.{what}", subject, version, self._clock.now(), actor=by.subject, firm_id=by.firm_id
-        )
+    async def _tell(self, tx: Transaction, what: EventType, subject: str, by: Principal, version: int = 1) -> None:
+        event = identity_event(what, subject, version, self._clock.now(), actor=by.subject, firm_id=by.firm_id)
         await outbox.add(tx, event, IDENTITY)
 
 

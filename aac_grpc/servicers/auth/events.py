@@ -5,16 +5,17 @@ from uuid import uuid4
 
 from aac.event.v1.event_pb2 import Event, IdentityEvent
 
+from aac_grpc.common.event_types import EventType
 from aac_grpc.common.types import to_timestamp
 
 
 def identity_event(
-    event_type: str, subject: str, version: int, occurred_at: datetime, *, actor: str = "", firm_id: str = ""
+    event_type: EventType, subject: str, version: int, occurred_at: datetime, *, actor: str = "", firm_id: str = ""
 ) -> Event:
     """Makes an event about a user, account, API key or session.
 
     Args:
-        event_type: Such as "aac.identity.user_created".
+        event_type: What happened.
         subject: Its id, the key of the event.
         version: Of the subject: grows with each of its events.
         occurred_at: When it happened.

@@ -13,6 +13,7 @@ from aac_grpc.common import outbox
 from aac_grpc.common.call import Principal
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.database import Database, Transaction
+from aac_grpc.common.event_types import EventType
 from aac_grpc.common.paging import MAX_INTEGER, Page
 from aac_grpc.common.topics import IDENTITY
 from aac_grpc.servicers.auth.directory import Directory, User
@@ -138,7 +139,7 @@ class Sessions:
     async def logout(self, user_id: str, token_id: str) -> None:
         """Ends the session that an access token came from; a token of another kind has none."""
         async with self._database.transaction() as tx:
-            await self._revoke(tx, Credential.of(token_id).name, self._clock.now(), "aac.identity.signed_out", user_id)
+            await self._revoke(tx, Credential.of(token_id).name, self._clock.now(), EventType.SIGNED_OUT, user_id)
 
     async def of_user(self, user_id: str, page: Page) -> Sequence[Session]:
         """Returns a user's sessions that have not ended, newest first."""
@@ -164,7 +165,7 @@ class Sessions:
         session, now = Session(**row), self._clock.now()
         if session.revoked_at is not None:
             return session
-        await self._revoke(tx, session_id, now, "aac.identity.session_revoked", session.user_id, actor=by.subject)
+        await self._revoke(tx, session_id, now, EventType.SESSION_REVOKED, session.user_id, actor=by.subject)
         return replace(session, revoked_at=now)
 
     async def revoke_all(self, tx: Transaction, user_id: str) -> None:
@@ -221,7 +222,7 @@ class Sessions:
             return successor
         if row["used_by"] == key and now - row["used_at"] <= self._lifetimes.repeat:
             return self._successor(row, token, key, row["used_at"])
-        await self._revoke(tx, row["family_id"], now, "aac.identity.refresh_token_reused", row["user_id"])
+        await self._revoke(tx, row["family_id"], now, EventType.REFRESH_TOKEN_REUSED, row["user_id"])
         return Unauthenticated("the refresh token was used before; the session has ended", reason="REVOKED_TOKEN")
 
     def _successor(self, row: Mapping[str, Any], token: str, key: str, now: datetime) -> _Refreshed:
@@ -230,7 +231,7 @@ class Sessions:
         return _Refreshed(row["family_id"], row["user_id"], derived, now, expires_at)
 
     async def _revoke(
-        self, tx: Transaction, family_id: str, now: datetime, event_type: str, user_id: str, actor: str = ""
+        self, tx: Transaction, family_id: str, now: datetime, event_type: EventType, user_id: str, actor: str = ""
     ) -> None:
         cursor = await tx.execute(
             """update sessions set revoked_at = %s where family_id = %s and user_id = %s and revoked_at is null

@@ -19,6 +19,7 @@ from aac.gateway.v1.gateway_pb2 import (
 )
 
 from aac_grpc.common.call import current_call
+from aac_grpc.common.event_types import require_event_types
 from aac_grpc.common.events import EventTail
 from aac_grpc.common.servicer import Context, Servicer, Stream
 from aac_grpc.common.topics import TOPICS
@@ -80,6 +81,7 @@ class GatewayServicer(Servicer, gateway_pb2_grpc.GatewayServiceServicer):
         return await self._mesh.gather()
 
     async def WatchEvents(self, request: WatchEventsRequest, context: Context) -> Stream:
+        require_event_types("types", request.types)
         wanted = resume_offsets(request.resume, TOPIC_NAMES)
         with self._watchers.take(current_call().principal):
             tail = self._open_tail(wanted, request.from_beginning)

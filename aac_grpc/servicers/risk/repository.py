@@ -13,6 +13,7 @@ from aac_grpc.common import outbox
 from aac_grpc.common.cache import Cache
 from aac_grpc.common.clock import Clock
 from aac_grpc.common.database import Database, Transaction
+from aac_grpc.common.event_types import EventType
 from aac_grpc.common.topics import RISK
 from aac_grpc.common.types import to_timestamp
 
@@ -113,7 +114,7 @@ class LimitsRepository:
 def _limits_event(venue: str, account_id: str, version: int, actor: str) -> Event:
     return Event(
         event_id=str(uuid4()),
-        type="aac.risk.limits_set",
+        type=EventType.LIMITS_SET,
         source="risk-management",
         key=f"{venue}/{account_id}",
         sequence=version,

@@ -9,6 +9,7 @@ from aac.event.v1.event_pb2 import AccountEvent, Event, ExecutionEvent, OrderEve
 from aac.trading.v1 import order_pb2
 from aac.trading.v1.journal_pb2 import TradeSide, VenueEvent
 
+from aac_grpc.common.event_types import EventType
 from aac_grpc.common.topics import ACCOUNTS, EXECUTIONS, ORDERS, TRADES
 from aac_grpc.common.types import money, to_timestamp
 from aac_grpc.domain.instruments import Instrument
@@ -19,11 +20,11 @@ from aac_grpc.servicers.trading.views import execution_view, order_view
 SOURCE = "trading-engine"
 
 _ORDER_TYPES = {
-    "order_accepted": "aac.order.accepted",
-    "order_rejected": "aac.order.rejected",
-    "order_amended": "aac.order.amended",
-    "order_canceled": "aac.order.canceled",
-    "trade": "aac.order.filled",
+    "order_accepted": EventType.ORDER_ACCEPTED,
+    "order_rejected": EventType.ORDER_REJECTED,
+    "order_amended": EventType.ORDER_AMENDED,
+    "order_canceled": EventType.ORDER_CANCELED,
+    "trade": EventType.ORDER_FILLED,
 }
 
 
@@ -65,7 +66,7 @@ class DomainEvents:
             for part, change in enumerate(changes):
                 yield ORDERS, self._order(message, _ORDER_TYPES[kind], part, change)
 
-    def _event(self, message: VenueEvent, part: str, kind: str, name: str) -> Event:
+    def _event(self, message: VenueEvent, part: str, kind: EventType, name: str) -> Event:
         return Event(
             event_id=f"{self._venue}/{self._epoch}/{message.sequence}/{part}",
             type=kind,
@@ -76,7 +77,7 @@ class DomainEvents:
             venue=self._venue,
         )
 
-    def _order(self, message: VenueEvent, kind: str, part: int, change: OrderChange) -> Event:
+    def _order(self, message: VenueEvent, kind: EventType, part: int, change: OrderChange) -> Event:
         event = self._event(message, f"order-{part}", kind, change.account_id)
         row = change.row
         assert row is not None
@@ -87,7 +88,7 @@ class DomainEvents:
     def _trade(self, message: VenueEvent) -> Event:
         trade = message.trade
         instrument = self._instrument(trade.symbol)
-        event = self._event(message, "trade", "aac.trade.executed", trade.symbol)
+        event = self._event(message, "trade", EventType.TRADE_EXECUTED, trade.symbol)
         event.trade.CopyFrom(
             TradeEvent(
                 trade_id=trade.trade_id,
@@ -102,7 +103,7 @@ class DomainEvents:
 
     def _print(self, message: VenueEvent) -> Event:
         printed = message.printed
-        event = self._event(message, "trade", "aac.trade.printed", printed.symbol)
+        event = self._event(message, "trade", EventType.TRADE_PRINTED, printed.symbol)
         event.trade.CopyFrom(
             TradeEvent(
                 trade_id=printed.trade_id,
@@ -117,7 +118,7 @@ class DomainEvents:
         return event
 
     def _execution(self, message: VenueEvent, row: ExecutionRow) -> Event:
-        event = self._event(message, f"execution-{row.leg}", "aac.execution.created", row.account_id)
+        event = self._event(message, f"execution-{row.leg}", EventType.EXECUTION_CREATED, row.account_id)
         instrument = self._instrument(row.symbol)
         maker = row.liquidity == order_pb2.LIQUIDITY_MAKER
         side: TradeSide = message.trade.maker if maker else message.trade.taker
@@ -132,7 +133,7 @@ class DomainEvents:
 
     def _opened(self, message: VenueEvent) -> Event:
         said = message.account_created
-        event = self._event(message, "account", "aac.account.opened", said.account_id)
+        event = self._event(message, "account", EventType.ACCOUNT_OPENED, said.account_id)
         nothing = money(said.currency, 0)
         event.account.CopyFrom(
             AccountEvent(account_id=said.account_id, amount=nothing, cash_after=nothing, allow_short=said.allow_short)
@@ -141,7 +142,7 @@ class DomainEvents:
 
     def _adjusted(self, message: VenueEvent) -> Event:
         said = message.cash_adjusted
-        event = self._event(message, "account", "aac.account.cash_adjusted", said.account_id)
+        event = self._event(message, "account", EventType.CASH_ADJUSTED, said.account_id)
         event.account.CopyFrom(
             AccountEvent(
                 account_id=said.account_id,
