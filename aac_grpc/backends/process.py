@@ -109,7 +109,7 @@ class SupervisedProcess:
         self._set_state(ProcessState.STOPPED)
 
     async def restart(self, hurry: asyncio.Event, by: str) -> None:
-        """Stops the process and starts it again, unless `stop` is called meanwhile; the status tells who it was `by`."""
+        """Stops the process and starts it again, unless `stop` is called meanwhile. The status tells who wanted it."""
         self._stopping = False
         await self._halt(hurry, f"restarted by {by}")
         if self._stopping:

@@ -177,7 +177,7 @@ async def test_an_end_that_was_wanted_is_told_as_no_crash(state: StateDirectory)
 
 async def test_a_process_that_does_not_end_when_it_is_told_to_is_told_as_killed(state: StateDirectory) -> None:
     async with Supervisor(state, policy=QUICK) as supervisor:
-        await supervisor.start([program(state, "deaf", DEAF, grace_s=0.1)])
+        await supervisor.start([program(state, "deaf", STUBBORN, grace_s=0.1)])
         await eventually(log_holds(state, "deaf", "deaf"))
         await supervisor.restart("deaf", until_ready=True)
         assert supervisor.status().processes[0].last_exit == "restarted by the supervisor; killed by SIGKILL"
