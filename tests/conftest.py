@@ -1,6 +1,7 @@
 """Real backends for every test that needs them: embedded ones, or those whose URLs are in the environment."""
 
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -8,6 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import recordings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # In the background of a shell; every program that tests start, and interrupt, would ignore it as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 URLS = ("DATABASE_URL", "REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS")
 

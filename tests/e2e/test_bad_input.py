@@ -217,8 +217,12 @@ async def test_a_deadline_that_passes_at_the_service_is_told_with_details(gatewa
     """A book as of an event that never comes."""
     request = marketdata_pb2.GetBookRequest(venue=world.venue, symbol="GOOG", min_sequence=10**12)
     metadata = [("authorization", f"Bearer {world.tokens['trader']}")]
-    refused = await refusal(gateway, MARKET + "GetBook", [request], metadata=metadata, timeout=0.7)
-    assert (refused.code, refused.info.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+    for _ in range(10):
+        refused = await refusal(gateway, MARKET + "GetBook", [request], metadata=metadata, timeout=0.7)
+        assert refused.code is grpc.StatusCode.DEADLINE_EXCEEDED
+        if refused.details:  # else the answer came after the caller's own deadline, as it may on a busy machine
+            break
+    assert refused.info.reason == "DEADLINE_EXCEEDED"
     check(refused)
 
 
