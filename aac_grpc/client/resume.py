@@ -12,6 +12,7 @@ from aac.type.v1.stream_pb2 import ResumePoint, StreamHeader
 EntryT = TypeVar("EntryT")
 
 _STATE_TOPICS = frozenset({stream_pb2.TOPIC_QUOTES})
+_WITH_SNAPSHOT = frozenset({stream_pb2.TOPIC_DEPTH, stream_pb2.TOPIC_ORDERS, stream_pb2.TOPIC_REVOCATIONS})
 _OF_A_KEY = frozenset({stream_pb2.FRAME_KIND_SNAPSHOT, stream_pb2.FRAME_KIND_UPDATE, stream_pb2.FRAME_KIND_GAP})
 
 
@@ -46,11 +47,16 @@ class Position(Generic[EntryT]):
         self.epoch = epoch
         self.sequence = sequence
         self._parts: list[EntryT] = []
+        self._torn = False
+        """A GAP came, and the snapshot after it did not yet: what there was before does not hold any more."""
 
     def resume_point(self, key: str, venue: str = "") -> ResumePoint | None:
-        """Where a new connection goes on; None before the first frame. It gets a snapshot anew, from its first part."""
+        """Where a new connection goes on; None to begin anew: before the first frame, between a GAP and its snapshot.
+
+        A snapshot that came in part comes anew, from its first part.
+        """
         self._parts.clear()
-        if not self.epoch:
+        if not self.epoch or self._torn:
             return None
         return ResumePoint(key=key, topic=self.topic, epoch=self.epoch, sequence=self.sequence, venue=venue)
 
@@ -71,6 +77,7 @@ class Position(Generic[EntryT]):
                 return self._snapshot(header, entries)
             case stream_pb2.FRAME_KIND_GAP:
                 self._move(header)
+                self._torn = self.topic in _WITH_SNAPSHOT
                 return Step(missed=Missed(header.gap_first, header.gap_last))
             case stream_pb2.FRAME_KIND_UPDATE:
                 return self._update(header, entries)
@@ -103,6 +110,7 @@ class Position(Generic[EntryT]):
 
     def _move(self, header: StreamHeader) -> None:
         self.epoch, self.sequence = header.epoch, header.sequence
+        self._torn = False
 
 
 def is_about_a_key(header: StreamHeader) -> bool:

@@ -97,6 +97,26 @@ def test_a_part_that_a_lost_connection_left_is_forgotten() -> None:
     assert position.advance(header(SNAPSHOT, 9), [4]) == Step([4], snapshot=True)
 
 
+def test_between_a_gap_and_the_whole_snapshot_a_lost_connection_asks_for_the_snapshot_again() -> None:
+    position = at(DEPTH, 6)
+    position.advance(header(GAP, 20, first=7, last=20), [])
+    assert position.resume_point("GOOG") is None
+    position.advance(header(SNAPSHOT, 0, epoch=0), [1, 2])
+    assert position.resume_point("GOOG") is None
+    position.advance(header(SNAPSHOT, 21), [3])
+    point = position.resume_point("GOOG")
+    assert point is not None
+    assert point.sequence == 21
+
+
+def test_trades_have_no_snapshot_so_that_a_lost_connection_goes_on_after_the_gap() -> None:
+    position = at(TRADES, 6)
+    position.advance(header(GAP, 20, first=7, last=20), [])
+    point = position.resume_point("GOOG")
+    assert point is not None
+    assert point.sequence == 20
+
+
 def test_a_heartbeat_before_the_first_event_says_where_to_resume() -> None:
     position: Position[int] = Position(TRADES)
     position.begin(header(stream_pb2.FRAME_KIND_HEARTBEAT, 41))

@@ -195,6 +195,26 @@ async def test_another_epoch_begins_with_a_gap_and_a_snapshot() -> None:
         assert (snapshot.kind, snapshot.epoch, snapshot.sequence) == (stream_pb2.FRAME_KIND_SNAPSHOT, 7, 40)
 
 
+@pytest.mark.parametrize("resume", [None, Position(6, 1000)], ids=["it begins", "after a gap"])
+async def test_a_reader_that_is_moved_to_another_topic_within_a_snapshot_gets_the_whole_of_the_next_one(
+    resume: Position | None,
+) -> None:
+    state = [one.data for one in entries(1, MAX_FRAME_ITEMS + 5)]
+    before = trades(sequence=40, snapshot=lambda: Snapshot(40, state))
+    after = trades(sequence=40, snapshot=lambda: Snapshot(50, state))
+    after.extend(entries(41, 50))
+    session = StreamSession()
+    subscription = session.subscribe(before, resume)
+    async with reading(session) as frames:
+        await frames.next()
+        session.subscribe(after, subscription.position)
+        session.unsubscribe(subscription)
+        whole = [await frames.next() for _ in range(2 if resume is None else 3)]
+    parts = [one for one in whole if one.header.kind == stream_pb2.FRAME_KIND_SNAPSHOT]
+    assert sum(len(part.events) for part in parts) == len(state)
+    assert (parts[-1].header.epoch, parts[-1].header.sequence) == (7, 50)
+
+
 async def test_an_instance_that_lags_behind_its_reader_sends_nothing_twice() -> None:
     topic = trades(sequence=10)
     session = StreamSession()

@@ -150,8 +150,7 @@ class EventSubscription(Subscription):
             header = self.topic.header(FRAME_KIND_HEARTBEAT, here.sequence)
             header.resume.append(self.resume_point())
             return (encode(header),)
-        self._arrive(kept.sequence)
-        return kept.frames
+        return self._arriving(kept.frames, Position(self.topic.epoch, kept.sequence))
 
     async def _jump(self, here: Position, floor: int | None) -> Iterable[Encoded]:
         """A GAP, then the snapshot; without a useful one, the events that are left follow.
@@ -169,9 +168,8 @@ class EventSubscription(Subscription):
             if known and target <= here.sequence:
                 self._caught_up = False
                 return ()
-        gap = self._gap(here, target)
-        self._arrive(target)
-        return (gap, *(kept.frames if kept else ()))
+        frames = (self._gap(here, target), *(kept.frames if kept else ()))
+        return self._arriving(frames, Position(self.topic.epoch, target))
 
     def _first_left(self, floor: int | None) -> int:
         """The sequence after which events can still be had."""
@@ -183,12 +181,19 @@ class EventSubscription(Subscription):
             return 0
         return self.topic.ring.floor
 
-    def _arrive(self, sequence: int) -> None:
-        self.position = Position(self.topic.epoch, sequence)
+    def _arriving(self, frames: Sequence[Encoded], there: Position) -> Iterator[Encoded]:
+        """Frames that take the reader to a position together: it is not there before the last one.
+
+        Who takes the subscription over in between begins with the first one again, and no snapshot is left out.
+        """
+        *first, last = frames
+        yield from first
+        self.position = there
         self._told = None
         self._mistrusted = False
         self._claims_since = None
-        self._caught_up = sequence >= self.topic.sequence
+        self._caught_up = there.sequence >= self.topic.sequence
+        yield last
 
     def _gap(self, here: Position, sequence: int) -> Encoded:
         """Says what lies between `here` and `sequence`: nothing that has a number where the epoch is new."""

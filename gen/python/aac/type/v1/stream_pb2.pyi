@@ -38,7 +38,8 @@ class _FrameKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FrameKind.V
     """What happened after the previous frame of this key and topic; `sequence` is that of its last event."""
     FRAME_KIND_GAP: _FrameKind.ValueType  # 3
     """Events were missed and can't be had again: from gap_first to gap_last, or, where the epoch is new, an unknown number (both 0).
-    A snapshot follows where the topic has one.
+    A snapshot follows where the topic has one; a client that has lost the connection before all of it came connects
+    without a resume point.
     """
     FRAME_KIND_HEARTBEAT: _FrameKind.ValueType  # 4
     """The stream lives; it carries no event."""
@@ -60,7 +61,8 @@ FRAME_KIND_UPDATE: FrameKind.ValueType  # 2
 """What happened after the previous frame of this key and topic; `sequence` is that of its last event."""
 FRAME_KIND_GAP: FrameKind.ValueType  # 3
 """Events were missed and can't be had again: from gap_first to gap_last, or, where the epoch is new, an unknown number (both 0).
-A snapshot follows where the topic has one.
+A snapshot follows where the topic has one; a client that has lost the connection before all of it came connects
+without a resume point.
 """
 FRAME_KIND_HEARTBEAT: FrameKind.ValueType  # 4
 """The stream lives; it carries no event."""
