@@ -39,7 +39,8 @@ class KafkaReader:
                 "topic.metadata.refresh.interval.ms": 1000,
             }
         )
-        self._assigned = False
+        self._next: dict[tuple[str, int], int] = {}
+        """The offset after what was read, by topic and partition."""
 
     def close(self) -> None:
         """Closes the consumer."""
@@ -49,9 +50,9 @@ class KafkaReader:
         """Reads until something is so; returns whether it is so in time."""
         return await asyncio.to_thread(self._read_until, fact, seconds)
 
-    async def read_to_end(self, quiet_s: float = 1.5, seconds: float = 60.0) -> None:
-        """Reads until nothing new has come for a while."""
-        await asyncio.to_thread(self._read_to_end, quiet_s, seconds)
+    async def read_to_end(self, seconds: float = 60.0) -> bool:
+        """Reads all that is there now, other venues' events too; returns whether that was done in time."""
+        return await asyncio.to_thread(self._read_to_end, seconds)
 
     def _read_until(self, fact: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
@@ -61,37 +62,33 @@ class KafkaReader:
             self._poll()
         return True
 
-    def _read_to_end(self, quiet_s: float, seconds: float) -> None:
-        deadline, heard = time.monotonic() + seconds, time.monotonic()
-        while time.monotonic() < min(deadline, heard + quiet_s):
-            if self._poll():
-                heard = time.monotonic()
+    def _read_to_end(self, seconds: float) -> bool:
+        ends = {
+            (partition.topic, partition.partition): self._consumer.get_watermark_offsets(partition, timeout=10)[1]
+            for partition in self._partitions()
+        }
+        # Not "until nothing of ours comes": what other venues published may lie before the rest of it for long.
+        return self._read_until(lambda: all(self._next[of] >= end for of, end in ends.items()), seconds)
 
-    def _poll(self) -> int:
-        if not self._assigned:
-            self._assign()
-        read = 0
+    def _poll(self) -> None:
+        self._partitions()
         for message in self._consumer.consume(500, POLL_S):
             if message.error():
                 continue
-            event = Event.FromString(message.value())
-            if self._venue and event.venue != self._venue:
+            self._next[message.topic(), message.partition()] = message.offset() + 1
+            if self._venue and not message.key().startswith(f"{self._venue}/".encode()):
                 continue
+            event = Event.FromString(message.value())
             assert message.key().decode() == event.key
-            read += 1
             self.deliveries += 1
             known = self.events.setdefault(event.event_id, event)
             if known is not event and known != event:
                 self.conflicting.add(event.event_id)
-        return read
 
-    def _assign(self) -> None:
-        known = self._consumer.list_topics(timeout=10).topics
-        self._consumer.assign(
-            [
-                TopicPartition(topic, partition, OFFSET_BEGINNING)
-                for topic in self._topics
-                for partition in known[topic].partitions
-            ]
-        )
-        self._assigned = True
+    def _partitions(self) -> list[TopicPartition]:
+        """What is read, assigned with the first call."""
+        if not self._next:
+            known = self._consumer.list_topics(timeout=10).topics
+            self._next = {(topic, partition): 0 for topic in self._topics for partition in known[topic].partitions}
+            self._consumer.assign([TopicPartition(*of, OFFSET_BEGINNING) for of in self._next])
+        return [TopicPartition(*of) for of in self._next]

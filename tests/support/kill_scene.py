@@ -69,7 +69,9 @@ class Scene:
             follower.start()
             self._exit.push_async_callback(follower.stop)
         assert await until(lambda: all(one.log.epoch for one in self.followers), 10.0)
-        await asyncio.wait_for(self.sdk.begun.wait(), 10.0)
+        async with asyncio.timeout(10.0):
+            await self.sdk.orders_begun.wait()
+            await self.sdk.depth_begun.wait()
         assert await until(lambda: bool(self.market.depth.epoch and self.market.trades.epoch), 10.0)
 
     @contextlib.asynccontextmanager

@@ -24,7 +24,8 @@ class SdkFollower:
         self.book = LocalBook()
         self.gaps: list[Gap] = []
         self.disconnects = 0
-        self.begun = asyncio.Event()
+        self.orders_begun = asyncio.Event()
+        self.depth_begun = asyncio.Event()
 
     def start(self) -> None:
         """Follows from now on."""
@@ -52,7 +53,9 @@ class SdkFollower:
             async for update in updates:
                 if isinstance(update, Gap):
                     self.gaps.append(update)
-                elif isinstance(update, OrdersUpdate) and not update.snapshot:
+                elif isinstance(update, OrdersUpdate) and update.snapshot:
+                    self.orders_begun.set()
+                elif isinstance(update, OrdersUpdate):
                     self.versions.extend(order.version for order in update.orders)
 
     async def _market(self) -> None:
@@ -66,6 +69,6 @@ class SdkFollower:
                         self.trades.extend(trade.sequence for trade in update.trades)
                     case DepthUpdate():
                         self.book.apply(update)
-                        self.begun.set()
+                        self.depth_begun.set()
                     case SubscriptionRefused():
                         raise update.error

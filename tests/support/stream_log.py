@@ -48,8 +48,8 @@ class KeyLog:
     _after_gap: bool = False
 
     def resume(self, key: str, topic: Any) -> ResumePoint | None:
-        """Where a new connection goes on."""
-        if not self.epoch:
+        """Where a new connection goes on: with the snapshot, where one is to follow a GAP and has not come."""
+        if not self.epoch or (self._after_gap and topic != stream_pb2.TOPIC_TRADES):
             return None
         return ResumePoint(key=key, topic=topic, epoch=self.epoch, sequence=self.sequence)
 
@@ -75,6 +75,7 @@ class KeyLog:
             if self.epoch and not self._after_gap:
                 raise SilentGap(f"{self.name}: a snapshot came though {self.sequence} was there to go on from")
             self.snapshots += 1
+            self._after_gap = not header.epoch  # more parts follow
         if header.epoch:
             self.epoch, self.sequence = header.epoch, header.sequence
 
