@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -30,6 +31,20 @@ class StateLocked(StateError):
 
 class PortTaken(BackendError):
     """A port that is needed is held by another process."""
+
+
+class BackendUnusable(BackendError):
+    """A backend that the environment names can't be reached, or lets nobody in.
+
+    Attributes:
+        fields: What is wrong, by variable; without secrets.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, faults: Mapping[str, str], remedy: str) -> None:
+        super().__init__(f"can't use {', '.join(faults)}")
+        self.fields = dict(faults)
+        self.remedy = remedy
 
 
 class ProcessFailed(BackendError):

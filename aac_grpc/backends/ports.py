@@ -31,6 +31,7 @@ _OFFSET_STEP = 100
 """How far two checkouts lie apart: all instances of each service have room."""
 
 # Linux gives outgoing connections local ports from a range that holds ours: such a hold ends by itself, soon.
+_SHOWN_PORTS = 3
 _RETRY_FOR_S = 3.0
 _RETRY_EVERY_S = 0.1
 
@@ -159,10 +160,10 @@ def require_free(ports: Mapping[str, int], host: str = "127.0.0.1") -> None:
 
 
 def _explain(taken: Mapping[str, int]) -> str:
-    held = "; ".join(
-        f"port {port} ({name}) is held by {holder_of(port) or 'another process'}" for name, port in taken.items()
-    )
-    return f"{held}. End what holds it, or {how_to_move()}"
+    shown = list(taken.items())[:_SHOWN_PORTS]
+    held = "; ".join(f"port {port} ({name}) is held by {holder_of(port) or 'another process'}" for name, port in shown)
+    more = f"; and {len(taken) - len(shown)} more are held" if len(taken) > len(shown) else ""
+    return f"{held}{more}. End what holds them (`aac down`, where it is another installation), or {how_to_move()}"
 
 
 def _describe(pid: int) -> str:

@@ -72,6 +72,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
         # Wrong usage is told in a box for people, and by us for programs.
         ended = application(given, prog_name="aac", standalone_mode="--json" not in given)
         sys.exit(ended if isinstance(ended, int) else 0)
+    except typer.Abort:
+        sys.exit(explain(WrongUsage("nothing was answered to the question"), as_json=True))
     except typer.TyperException as error:
         sys.exit(explain(WrongUsage(usage_fault(error)), as_json=True))
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Concatenate, ParamSpec
 
 import typer
+from typer.core import TyperCommand
 
 from aac_grpc.cli import output
 from aac_grpc.cli.session import connect, find_target, require_running
@@ -83,7 +84,7 @@ Work = Callable[Concatenate[Session, P], Coroutine[Any, Any, None]]
 
 
 def session_command(
-    app: typer.Typer, name: str | None = None, *, preferred: str = "demo"
+    app: typer.Typer, name: str | None = None, *, preferred: str = "demo", kind: type[TyperCommand] | None = None
 ) -> Callable[[Work[P]], Work[P]]:
     """Makes a command of an async function whose first argument is the session.
 
@@ -91,6 +92,7 @@ def session_command(
         app: Where the command belongs.
         name: Of the command; the function's by default.
         preferred: Who of the local installation acts where nobody is named or signed in.
+        kind: How its arguments are read; None for the usual way.
     """
 
     def decorate(work: Work[P]) -> Work[P]:
@@ -108,7 +110,7 @@ def session_command(
         callback.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *shared)}
         callback.__doc__ = work.__doc__
         callback.__name__ = getattr(work, "__name__", "command")
-        app.command(name)(callback)
+        app.command(name, cls=kind)(callback)
         return work
 
     return decorate

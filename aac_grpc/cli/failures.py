@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,7 +18,17 @@ _MODULES_FOR_PEOPLE = {"aac_grpc.backends.errors", "aac_grpc.cli.session"}
 
 
 class WrongUsage(ValueError):
-    """The command line can't be read."""
+    """The command line can't be read, or says what can't be.
+
+    Attributes:
+        fields: What is wrong, by argument or option.
+        remedy: What to do about it.
+    """
+
+    def __init__(self, message: str, *, fields: Mapping[str, str] | None = None, remedy: str = "") -> None:
+        super().__init__(message)
+        self.fields = dict(fields or {})
+        self.remedy = remedy
 
 
 _LISTED_BY = {
@@ -25,8 +36,20 @@ _LISTED_BY = {
     "order": "`aac order list` shows your orders",
     "API key": "`aac api-key list` shows your keys",
     "session": "`aac session list` shows your sessions",
+    "venue": "leave --venue out for the one that `aac up` makes, main",
 }
 """By the kind of thing that there is none of."""
+
+
+_SIGN_IN = "sign in again with `aac login USER`"
+_ABOUT_CREDENTIALS = {
+    "UNAUTHENTICATED": "sign in with `aac login USER`, or give --api-key",
+    "EXPIRED_TOKEN": _SIGN_IN,
+    "REVOKED_TOKEN": _SIGN_IN,
+    "INVALID_TOKEN": _SIGN_IN,
+    "WRONG_CREDENTIALS": "`aac login USER` asks for a password; `aac api-key create NAME` makes a key",
+    "FOREIGN_ACCOUNT": "leave --account out to use your own, or name a user who may with --as",
+}
 
 
 def explain(error: Exception, *, as_json: bool) -> int:
@@ -60,11 +83,25 @@ def _document(error: Exception) -> dict[str, Any] | None:
             "request_id": error.request_id,
         }
     if isinstance(error, ModuleNotFoundError):
-        remedy = "pip install 'aac-grpc[up]'"
-        return {"reason": "ModuleNotFoundError", "message": f"{error.name} is not installed; {remedy} installs it"}
+        remedy = "pip install 'aac-grpc[up]' installs it"
+        return _own(error, f"{error.name} is not installed", remedy=remedy)
     if _is_for_people(error):
-        return {"reason": type(error).__name__, "message": str(error)}
+        return _own(error, str(error), getattr(error, "fields", {}), getattr(error, "remedy", ""))
     return None
+
+
+def _own(error: Exception, message: str, fields: Mapping[str, str] | None = None, remedy: str = "") -> dict[str, Any]:
+    """An error that no service told, in the shape of those that one did."""
+    return {
+        "code": "INVALID_ARGUMENT" if isinstance(error, ValueError) else "FAILED_PRECONDITION",
+        "reason": type(error).__name__,
+        "message": message,
+        "fields": [{"field": field, "description": description} for field, description in (fields or {}).items()],
+        "metadata": {},
+        "remedy": remedy,
+        "retry_after": None,
+        "request_id": "",
+    }
 
 
 def remedy_of(error: AacError) -> str:
@@ -73,8 +110,8 @@ def remedy_of(error: AacError) -> str:
         return "`aac status` says what runs on this machine; --target names the gateway of another one"
     if error.reason == "MISSING_SCOPE":
         return "name a user who has it, as --as admin does on your own installation, or sign in as one (`aac login`)"
-    if error.reason == "UNAUTHENTICATED":
-        return "sign in with `aac login USER`, or give --api-key"
+    if error.reason in _ABOUT_CREDENTIALS:
+        return _ABOUT_CREDENTIALS[error.reason]
     if any(violation.field.startswith("symbol") for violation in error.violations):
         return _LISTED_BY["instrument"]
     return _LISTED_BY.get(error.metadata.get("kind", ""), "")
@@ -93,12 +130,13 @@ def _print(document: dict[str, Any]) -> None:
     console = Console(stderr=True, soft_wrap=True)
     message = document["message"] or "the call failed"
     console.print(Text("✗ " + message[:1].upper() + message[1:], style="bold red"))
-    for violation in document.get("fields", ()):
+    for violation in document["fields"]:
         console.print(Text(f"  {violation['field']}: {violation['description']}", style="red"))
-    if document.get("remedy"):
+    if document["remedy"]:
         console.print(Text("  " + document["remedy"], style="yellow"))
-    facts = [f"{document['code']} {document['reason']}"] if "code" in document else []
-    if document.get("request_id"):
+    # Reasons of services are names in the contract; of others they are names of classes, for programs.
+    facts = [f"{document['code']} {document['reason']}"] if document["reason"].isupper() else []
+    if document["request_id"]:
         facts.append(f"request id {document['request_id']}")
     if facts:
         console.print(Text("  " + ", ".join(facts), style="dim"))

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from aac_grpc.cli.command import JsonOption, Session, TargetOption, session_command
+from aac_grpc.cli.failures import WrongUsage
 from aac_grpc.cli.output import console, print_json
 from aac_grpc.cli.session import SessionStore, find_target, require_running
 from aac_grpc.client.aio import AsyncClient
@@ -33,6 +34,11 @@ def login(
     """Sign in, and keep the session in a file that only you can read. Later commands act as this user."""
     where = find_target(target)
     require_running(where)
+    if not sys.stdin.isatty() and not (username and password_stdin):
+        raise WrongUsage(
+            "there is no terminal to ask for the user name and the password on",
+            remedy="name the user, and give the password on standard input: `aac login USER --password-stdin`",
+        )
     name = username or typer.prompt("User name", err=True)
     if password_stdin:
         password = sys.stdin.readline().rstrip("\n")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from aac_grpc.cli.command import AccountOption, LimitOption, Session, VenueOption, session_command
+from aac_grpc.cli.failures import WrongUsage
 from aac_grpc.cli.market import SymbolArgument
 from aac_grpc.cli.output import Column, console, number, print_facts, print_table, short_clock
 from aac_grpc.client.models import AmendedOrder, CanceledOrder, Order, OrderState, PlacedOrder, RejectReason, Side
@@ -51,10 +54,24 @@ StateOption = Annotated[
 KeyOption = Annotated[bool, typer.Option("--key", help="ORDER is the client key that it was placed with.")]
 
 
+_HOW_TO_SELL = "a quantity is above zero whatever the side: to sell, say `sell` in place of `buy`"
+_HOW_TO_PRICE = "a limit price is above zero: without --price it is a market order"
+_MINUS = "\N{MINUS SIGN}"
+_NEGATIVE = re.compile(r"-[0-9.][0-9.,_eE+-]*")
+
+
+class _WithNumbers(TyperCommand):
+    """Takes -5 for a number, so that what is wrong with it is told, and not for an option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_MINUS + one[1:] if _NEGATIVE.fullmatch(one) else one for one in args])
+
+
 def register(app: typer.Typer) -> None:
     """Adds the commands."""
     group = typer.Typer(no_args_is_help=True, help="Place, amend, cancel, list and show orders.")
-    for command in (place, amend, cancel):
+    session_command(group, kind=_WithNumbers)(place)
+    for command in (amend, cancel):
         session_command(group)(command)
     session_command(group, "list")(list_orders)
     session_command(group)(show)
@@ -140,12 +157,20 @@ def _number(name: str, given: str) -> Decimal:
     """Reads a price or a quantity; what the venue thinks of it is the venue's to say.
 
     Raises:
-        ValueError: It is no number.
+        WrongUsage: It is no number above zero.
     """
+    written = given.replace(_MINUS, "-")
     try:
-        return Decimal(given)
+        number = Decimal(written)
     except ArithmeticError:
-        raise ValueError(f"{given!r} is not a {name}; write a number such as 10 or 570.12") from None
+        number = Decimal("NaN")
+    if not number.is_finite():
+        fault, remedy = f"{written!r} is not a {name}", "write a number such as 10 or 570.12"
+    elif number <= 0:
+        fault, remedy = f"{written} is not above zero", _HOW_TO_SELL if name == "quantity" else _HOW_TO_PRICE
+    else:
+        return number
+    raise WrongUsage(f"invalid {name}", fields={name: fault}, remedy=remedy)
 
 
 def _either_id(order: str, is_key: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from aac_grpc.cli.failures import WrongUsage
 from aac_grpc.client.aio import DEFAULT_TARGET, AsyncClient
 from aac_grpc.client.models import Tokens
 
@@ -113,8 +114,20 @@ class SessionStore:
 
 
 def find_target(given: str) -> str:
-    """The gateway: as given, else the local installation's, else the usual port."""
+    """The gateway: as given, else the local installation's, else the usual port.
+
+    Raises:
+        WrongUsage: What is given is no address.
+    """
     if given:
+        for address in given.split(","):
+            host, _, port = address.rpartition(":")
+            if "/" in host or not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+                raise WrongUsage(
+                    "invalid --target",
+                    fields={"--target": f"{address!r} is not host:port, with a port of 1 to 65535"},
+                    remedy=f"write such as {DEFAULT_TARGET}; of several gateways, with commas between",
+                )
         return given
     installation = Installation.find()
     return installation.gateway if installation is not None else DEFAULT_TARGET

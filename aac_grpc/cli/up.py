@@ -27,6 +27,7 @@ from aac_grpc.cli.output import console, print_facts, print_json, quiet_logs
 from aac_grpc.cli.steps import Steps
 from aac_grpc.platform.environment import require_sound
 from aac_grpc.platform.flow import Flow, choose_flow
+from aac_grpc.platform.reachability import require_usable
 from aac_grpc.platform.replicas import parse_replicas
 from aac_grpc.platform.starting import describe, prepare, start
 
@@ -82,6 +83,7 @@ def up(
     state.create()
     if (holder := state.holder()) is not None:
         raise StateLocked(state.path, holder)
+    require_usable(os.environ)
     if json:
         console.stderr = True
     if detach:

@@ -105,7 +105,10 @@ class Connection:
     def explain(self, error: AacError) -> AacError:
         """Puts gRPC's own words for an absent server into ours; what a server said stays as it is."""
         if isinstance(error, Unavailable) and not error.request_id:
-            return Unavailable(f"nobody answers at {self._target}: {cause_of(error.message)}")
+            cause = cause_of(error.message)
+            if "HTTP/2" in cause:  # gRPC tells which bytes it did not expect
+                return Unavailable(f"what answers at {self._target} does not speak gRPC")
+            return Unavailable(f"nobody answers at {self._target}: {cause}")
         return error
 
     async def stream_metadata(self) -> aio.Metadata:

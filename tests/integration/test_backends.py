@@ -23,11 +23,12 @@ from redis.exceptions import AuthenticationError
 from aac_grpc.backends.cache import cache_directory
 from aac_grpc.backends.control import read_status
 from aac_grpc.backends.embedded import EmbeddedBackends
-from aac_grpc.backends.errors import PortTaken
+from aac_grpc.backends.errors import BackendUnusable, PortTaken
 from aac_grpc.backends.privileges import can_reach
 from aac_grpc.backends.spec import ProcessState, User
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
+from aac_grpc.platform.reachability import require_usable
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OFFSET = 2500
@@ -131,6 +132,27 @@ async def test_each_backend_lets_in_who_has_the_secret_and_nobody_else(backends:
     with pytest.raises(AuthenticationError):
         await stranger.ping()
     await stranger.aclose()
+
+
+async def test_what_keeps_a_user_out_of_a_backend_is_told_without_the_password(backends: EmbeddedBackends) -> None:
+    await asyncio.to_thread(require_usable, backends.urls)
+    database, redis = backends.urls["DATABASE_URL"], backends.urls["REDIS_URL"]
+    user, _, server = database.rpartition("@")
+    wrong = {
+        "DATABASE_URL": f"{user.rpartition(':')[0]}:wr0ng@{server}",
+        "REDIS_URL": f"redis://:wr0ng@{redis.rpartition('@')[2]}",
+        "KAFKA_BOOTSTRAP_SERVERS": server.partition("/")[0],
+    }
+    with pytest.raises(BackendUnusable) as refused:
+        await asyncio.to_thread(require_usable, wrong)
+    faults = refused.value.fields
+    assert "refuses the user name or the password: password authentication failed" in faults["DATABASE_URL"]
+    assert "refuses the user name or the password" in faults["REDIS_URL"]
+    assert "can't be used" in faults["KAFKA_BOOTSTRAP_SERVERS"], "PostgreSQL is no Kafka"
+    assert "wr0ng" not in str(faults)
+    with pytest.raises(BackendUnusable) as absent:
+        await asyncio.to_thread(require_usable, {"DATABASE_URL": database.rpartition("/")[0] + "/nope"})
+    assert 'database "nope" does not exist' in absent.value.fields["DATABASE_URL"]
 
 
 async def test_the_backends_listen_on_the_loopback_interface_only(supervisor: Supervisor) -> None:

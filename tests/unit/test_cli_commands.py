@@ -19,7 +19,7 @@ from aac_grpc.cli.failures import explain
 from aac_grpc.cli.market import parse_interval
 from aac_grpc.cli.up import parse_speed
 from aac_grpc.client.connection import cause_of
-from aac_grpc.client.errors import AacError, InvalidField, NotFound, PermissionDenied, Unavailable
+from aac_grpc.client.errors import AacError, InvalidField, NotFound, PermissionDenied, Unauthenticated, Unavailable
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -109,6 +109,62 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
         explain(KeyError("bug"), as_json=False)
 
 
+SHAPE = {"code", "reason", "message", "fields", "metadata", "remedy", "retry_after", "request_id"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("quote", "--nope"),
+        ("order", "place", "buy", "-5", "GOOG"),
+        ("order", "place", "buy", "1", "GOOG", "--tif", "day"),
+        ("quote", "GOOG", "--target", "localhost"),
+        ("quote", "GOOG", "--target", "127.0.0.1:1", "--api-key", "aac_x"),
+        ("restart",),
+        ("up", "--day", "/nowhere"),
+        ("login",),
+    ],
+)
+def test_every_error_for_programs_has_the_same_shape(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AAC_STATE_DIR", str(tmp_path / "state"))
+    code, printed, said = command(*arguments, "--json")
+    assert (code in (1, 2), printed) == (True, "")
+    assert set(json.loads(said)["error"]) == SHAPE
+
+
+def test_backends_that_can_not_be_reached_are_told_by_variable_and_nothing_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AAC_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:s3cret@127.0.0.1:1/aac")
+    monkeypatch.setenv("REDIS_URL", "redis://:s3cret@nobody.invalid:6379/0")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1,127.0.0.1:2")
+    for detach in ((), ("--detach",)):
+        code, printed, said = command("up", "--json", *detach)
+        assert (code, printed) == (1, "")
+        error = json.loads(said)["error"]
+        refused = "can't be reached: connection refused: nobody listens there"
+        assert {one["field"]: one["description"] for one in error["fields"]} == {
+            "DATABASE_URL": f"127.0.0.1:1 {refused}",
+            "REDIS_URL": "nobody.invalid:6379 can't be reached: the name of the host is not known",
+            "KAFKA_BOOTSTRAP_SERVERS": f"127.0.0.1:1, 127.0.0.1:2 {refused}",
+        }
+        assert "s3cret" not in said
+        assert "mend DATABASE_URL and REDIS_URL" in error["remedy"]
+        assert "starts PostgreSQL and Valkey and Kafka itself" in error["remedy"]
+    assert list((tmp_path / "state" / "logs").iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["localhost", "http://127.0.0.1:50050", "127.0.0.1:99999", ":50050", "a:1,b"])
+def test_a_target_that_is_no_address_is_refused_before_anything_is_called(target: str) -> None:
+    code, _, said = command("quote", "GOOG", "--target", target)
+    assert code == 2
+    assert "is not host:port" in said
+    assert "127.0.0.1:50050" in said
+
+
 @pytest.mark.parametrize("arguments", [("quote", "--nope"), ("order", "place", "buy"), ("trades", "GOOG", "-n", "0")])
 def test_wrong_usage_is_json_for_programs_too(arguments: tuple[str, ...]) -> None:
     code, printed, said = command(*arguments, "--json")
@@ -126,6 +182,9 @@ def test_wrong_usage_is_json_for_programs_too(arguments: tuple[str, ...]) -> Non
         (NotFound("order", "main-1"), "aac order list"),
         (PermissionDenied("lacks mesh:read", reason="MISSING_SCOPE"), "--as admin"),
         (Unavailable("nobody answers"), "aac status"),
+        (Unauthenticated("the session has ended", reason="REVOKED_TOKEN"), "aac login USER"),
+        (PermissionDenied("not yours", reason="FOREIGN_ACCOUNT"), "leave --account out"),
+        (NotFound("venue", "nope"), "leave --venue out"),
     ],
 )
 def test_an_error_says_what_to_do(error: AacError, remedy: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -138,8 +197,17 @@ def test_an_error_says_what_to_do(error: AacError, remedy: str, capsys: pytest.C
     ("arguments", "words"),
     [
         (("hold", "1"), "'hold' is not a side; there are buy, sell"),
-        (("buy", "ten"), "'ten' is not a quantity; write a number"),
-        (("buy", "1", "--price", "x"), "'x' is not a price; write a number"),
+        (("buy", "ten"), "quantity: 'ten' is not a quantity\n  write a number"),
+        (("buy", "NaN"), "quantity: 'NaN' is not a quantity\n  write a number"),
+        (
+            ("buy", "-5"),
+            "quantity: -5 is not above zero\n  a quantity is above zero whatever the side: to sell, say `sell`",
+        ),
+        (("--price", "570", "sell", "-0.5"), "quantity: -0.5 is not above zero"),
+        (("buy", "0"), "quantity: 0 is not above zero"),
+        (("buy", "1", "--price", "x"), "price: 'x' is not a price\n  write a number"),
+        (("buy", "1", "--price", "-5"), "price: -5 is not above zero\n  a limit price is above zero"),
+        (("buy", "1", "-p", "0.0"), "price: 0.0 is not above zero"),
         (("buy", "1", "--tif", "day"), "'day' is not a time in force; there are gtc, ioc, fok"),
     ],
 )

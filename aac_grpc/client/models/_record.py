@@ -33,7 +33,7 @@ class WireEnum(StrEnum):
     def _missing_(cls, value: object) -> Self | None:
         name = re.sub("(?<=[a-z])(?=[A-Z])", " ", cls.__name__).lower()
         known = ", ".join(member for member in cls if member != "unspecified")
-        raise ValueError(f"{value!r} is not a {name}; there are {known}")
+        raise ValueError(f"{value!r} is not {'an' if name[0] in 'aeiou' else 'a'} {name}; there are {known}")
 
     @classmethod
     def from_wire(cls, value: int) -> Self:
