@@ -187,7 +187,7 @@ def _print_placed(placed: PlacedOrder) -> None:
 def _print_amended(amended: AmendedOrder) -> None:
     if not amended.accepted:
         console.print("[yellow]Not changed[/yellow]")
-        _print_reasons(amended.reject_reasons)
+        print_reasons(amended.reject_reasons)
     _print_order(amended.order)
 
 
@@ -204,7 +204,7 @@ def _print_order(order: Order) -> None:
         f"[{colour}]{order.state}[/{colour}]  {order.side} {number(order.quantity)} {order.symbol} {price}"
         f"{f' ({order.cancel_reason.lower()})' if order.cancel_reason else ''}"
     )
-    _print_reasons(order.reject_reasons)
+    print_reasons(order.reject_reasons)
     average = f" at {number(order.average_price)} on average" if order.average_price is not None else ""
     print_facts(
         [
@@ -219,6 +219,9 @@ def _print_order(order: Order) -> None:
     )
 
 
-def _print_reasons(reasons: tuple[RejectReason, ...]) -> None:
+def print_reasons(reasons: tuple[RejectReason, ...]) -> None:
+    """Prints why an order was refused, each broken rule with its numbers."""
     for reason in reasons:
-        console.print(f"[red]{reason.code}[/red] {reason.message}")
+        told = {"limit": reason.limit, "actual": reason.actual}
+        numbers = ", ".join(f"{name} {number(value)}" for name, value in told.items() if value is not None)
+        console.print(f"[red]{reason.code}[/red] {reason.message}{f' ({numbers})' if numbers else ''}")

@@ -23,6 +23,7 @@ from aac_grpc.backends.spec import ProcessState, SupervisorStatus
 from aac_grpc.backends.state import StateDirectory
 from aac_grpc.backends.supervisor import Supervisor
 from aac_grpc.cli.command import JsonOption, OffsetOption
+from aac_grpc.cli.failures import WrongUsage
 from aac_grpc.cli.output import console, print_facts, print_json, quiet_logs
 from aac_grpc.cli.steps import Steps
 from aac_grpc.platform.environment import require_sound
@@ -78,7 +79,7 @@ def up(
     quiet_logs()
     counts = parse_replicas(replicas or ())
     require_sound(os.environ)
-    flow = None if no_flow else choose_flow(day, parse_speed(speed))
+    flow = None if no_flow else _flow(day, speed)
     state = StateDirectory.default()
     state.create()
     if (holder := state.holder()) is not None:
@@ -90,6 +91,17 @@ def up(
         _detach(state, as_json=json)
     else:
         asyncio.run(_run(state, port_offset, flow, counts, as_json=json))
+
+
+def _flow(day: Path | None, speed: str) -> Flow:
+    try:
+        return choose_flow(day, parse_speed(speed))
+    except FileNotFoundError as error:
+        raise WrongUsage(
+            "invalid --day",
+            fields={"--day": str(error)},
+            remedy="give a zip, a folder or a CSV of a day as LOBSTER delivers it, or leave --day out",
+        ) from error
 
 
 def parse_speed(text: str) -> float:

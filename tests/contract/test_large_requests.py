@@ -39,3 +39,13 @@ def test_all_is_told_of_a_request_of_usual_size():
     with pytest.raises(InvalidFields) as raised:
         check_fields(policy.request_type(symbols=["", "A" * 65, "GOOG"]))
     assert len(raised.value.violations) == 2
+
+
+@pytest.mark.parametrize("given", ["-5", "570.1234567890", "1e3", "0"])
+def test_of_a_number_that_is_none_it_is_told_what_was_given(given):
+    policy = platform_contract()["/aac.trading.v1.TradingService/PlaceOrder"]
+    with pytest.raises(InvalidFields) as raised:
+        check_fields(policy.request_type(quantity=given))
+    (description,) = [one.description for one in raised.value.violations if one.field == "quantity"]
+    assert description.startswith("must be a decimal above zero")
+    assert description.endswith(f"; {given!r} is not")

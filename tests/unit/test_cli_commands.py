@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ import pytest
 import typer.main
 from aac.event.v1.event_pb2 import Event
 
+from aac_grpc.cli import output
 from aac_grpc.cli.app import COMMANDS, build, run
 from aac_grpc.cli.events import event_line
 from aac_grpc.cli.failures import explain
 from aac_grpc.cli.market import parse_interval
+from aac_grpc.cli.orders import print_reasons
 from aac_grpc.cli.up import parse_speed
 from aac_grpc.client.connection import cause_of
 from aac_grpc.client.errors import AacError, InvalidField, NotFound, PermissionDenied, Unauthenticated, Unavailable
+from aac_grpc.client.models import RejectReason
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -218,6 +222,20 @@ def test_an_order_that_makes_no_sense_is_refused_by_what_is_wrong_with_it(
         run(["order", "place", *arguments, "GOOG", "--target", "127.0.0.1:1", "--api-key", "aac_x"])
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_a_rejection_tells_the_limit_and_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output.console, "file", sys.stdout)
+    print_reasons((RejectReason("PRICE_BAND", "the price is too far", Decimal("57.5"), Decimal("430.25")),))
+    assert capsys.readouterr().out == "PRICE_BAND the price is too far (limit 57.5, actual 430.25)\n"
+
+
+def test_a_day_that_is_not_there_is_the_fault_of_its_option() -> None:
+    code, _, said = command("up", "--day", "/nowhere", "--json")
+    error = json.loads(said)["error"]
+    assert (code, error["fields"]) == (2, [{"field": "--day", "description": "there is no /nowhere"}])
 
 
 def test_of_what_grpc_says_about_a_dead_target_the_cause_is_told() -> None:

@@ -12,7 +12,9 @@ from aac_grpc.common.contract import MethodPolicy
 from aac_grpc.common.interceptors.hooks import Interceptor
 
 _NAMED_FIELD = re.compile(r"([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*)*): (.+)", re.DOTALL)
-
+_VALUE_TOLD = frozenset({"string.decimal", "string.positive_decimal"})
+"""Rules of fields that never hold a secret: what was given is told with them."""
+_LONGEST_TOLD = 40
 
 MAX_REMEMBERED = 1024
 """Good requests that are remembered for a method."""
@@ -75,6 +77,9 @@ def field_violation(violation: Any) -> FieldViolation:
     if named := _NAMED_FIELD.fullmatch(text):
         field, text = named.groups()
         path = f"{path}.{field}" if path else field
+    if violation.proto.rule_id in _VALUE_TOLD:
+        given = violation.field_value
+        text += f"; {given if len(given) <= _LONGEST_TOLD else given[:_LONGEST_TOLD] + '...'!r} is not"
     return FieldViolation(path, text)
 
 
