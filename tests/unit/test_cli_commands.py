@@ -29,7 +29,12 @@ from aac_grpc.client.models import RejectReason
 def command(*arguments: str) -> tuple[int, str, str]:
     """Runs `aac` as a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "aac_grpc.cli", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "aac_grpc.cli", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     return done.returncode, done.stdout, done.stderr
 
