@@ -20,7 +20,7 @@ from aac_grpc.backends.state import StateDirectory
 from aac_grpc.cli.output import quiet_logs
 from aac_grpc.client.errors import AacError
 from aac_grpc.platform.composition import SERVICES, Platform
-from drill.faults import BACKENDS, KINDS, Fault, all_faults
+from drill.faults import BACKENDS, FREEZE_S, FREEZING, KINDS, LOSE, Fault, all_faults
 from drill.installed import find_installed, installed_platform
 from drill.measure import Outcome
 from drill.platform import DrillPlatform, drill_platform
@@ -42,16 +42,17 @@ async def drill(
     with progress.status("prepare a platform") as status:
         async with where as platform:
             for number, fault in enumerate(faults, start=1):
-                left = in_minutes(len(faults) - len(outcomes))
+                left = in_minutes(faults[len(outcomes) :])
                 status.update(f"{number} of {len(faults)}: {fault} (about {left} left)")
                 outcomes.append(await run(platform, fault, seed=f"{seed}-{number}"))
                 progress.print(f"{number} of {len(faults)}: {in_short(outcomes[-1])}")
     return outcomes
 
 
-def in_minutes(faults: int) -> str:
-    """How long so many faults take, roughly."""
-    return f"{max(1.0, ABOUT_S * faults / 60):.0f} min"
+def in_minutes(faults: Sequence[Fault]) -> str:
+    """How long the faults take, roughly."""
+    longer_s = sum(fault.frozen_s - FREEZE_S for fault in faults if fault.kind in FREEZING)
+    return f"{max(1.0, (ABOUT_S * len(faults) + longer_s) / 60):.0f} min"
 
 
 def in_short(outcome: Outcome) -> str:
@@ -64,7 +65,7 @@ def may_break(platform: Platform, faults: Sequence[Fault], console: Console) -> 
     """Asks whether a running installation may be broken."""
     parts = ", ".join(dict.fromkeys(fault.part for fault in faults))
     console.print(
-        f"For about {in_minutes(len(faults))}, processes of the installation on {platform.state.path} are killed, "
+        f"For about {in_minutes(faults)}, processes of the installation on {platform.state.path} are killed, "
         f"frozen or restarted under load, one after the other: {parts}. Others who use it will notice.",
         markup=False,
     )
@@ -114,12 +115,20 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print a list of outcomes as JSON")
     parser.add_argument("--replicas", type=int, default=2, help="instances of each service of its own (default 2)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="of what clients decide")
-    parser.add_argument("--kind", action="append", choices=KINDS, help="only such faults; repeatable")
+    parser.add_argument(
+        "--kind",
+        action="append",
+        choices=(*KINDS, LOSE),
+        help=f"only such faults; repeatable ({LOSE}: all instances stand still; not done unless asked for)",
+    )
+    parser.add_argument(
+        "--frozen-s", type=float, default=FREEZE_S, metavar="S", help="how long processes stand still (default 10)"
+    )
     parser.add_argument(
         "--part", action="append", choices=(*SERVICES, *BACKENDS), help="only faults of this part; repeatable"
     )
     given = parser.parse_args(arguments)
-    faults = all_faults(given.kind or KINDS, given.part or (*SERVICES, *BACKENDS))
+    faults = all_faults(given.kind or KINDS, given.part or (*SERVICES, *BACKENDS), given.frozen_s)
     progress = Console(stderr=True, highlight=False)
     quiet_logs()
 

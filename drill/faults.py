@@ -12,12 +12,15 @@ from dataclasses import dataclass
 import psutil
 
 from aac_grpc.backends.spec import ProcessState
-from aac_grpc.platform.composition import SERVICES, TRADING
+from aac_grpc.platform.composition import REGISTRY, SERVICES, TRADING
 from drill.platform import DrillPlatform
 
 FREEZE_S = 10.0
 BACKENDS = ("valkey", "kafka", "postgres")
 KINDS = ("kill", "freeze", "roll")
+LOSE = "lose"
+"""Not of every part: without most of them nothing goes on."""
+FREEZING = ("freeze", LOSE)
 READY_WITHIN_S = 90.0
 _RECOVERY_S = {"kafka": 10.0}
 """From when it is back until everything works, where that is not the usual time: Kafka's JVM is slow to start."""
@@ -28,9 +31,11 @@ class Fault:
     """One way to break one part."""
 
     kind: str
-    """kill: SIGKILL; freeze: SIGSTOP for ten seconds; roll: one instance after the other is restarted gracefully."""
+    """kill: SIGKILL; freeze: SIGSTOP; lose: SIGSTOP of all instances; roll: each in turn is restarted gracefully."""
     part: str
     """A service or a backend."""
+    frozen_s: float = FREEZE_S
+    """How long a process that gets SIGSTOP stands still."""
 
     def __str__(self) -> str:
         return f"{self.kind} {self.part}"
@@ -41,7 +46,9 @@ class Fault:
         return _RECOVERY_S.get(self.part, 5.0)
 
     def may_fail_calls(self, replicas: int) -> bool:
-        """Nobody serves in the part's place meanwhile; else no idempotent call may fail."""
+        """Nobody serves in the part's place meanwhile, though calls need it; else no idempotent call may fail."""
+        if self.kind == LOSE:
+            return self.part != REGISTRY
         return replicas < 2 or self.part not in SERVICES
 
     async def happen(self, platform: DrillPlatform) -> float:
@@ -67,12 +74,18 @@ class Fault:
                     return
 
     async def _freeze(self, platform: DrillPlatform) -> None:
-        leader = psutil.Process(platform.process(await self._victim(platform)).pid)
-        frozen = [leader, *leader.children(recursive=True)]
+        await self._stop([await self._victim(platform)], platform)
+
+    async def _lose(self, platform: DrillPlatform) -> None:
+        await self._stop(platform.names(self.part), platform)
+
+    async def _stop(self, names: Sequence[str], platform: DrillPlatform) -> None:
+        leaders = [psutil.Process(platform.process(name).pid) for name in names]
+        frozen = [one for leader in leaders for one in (leader, *leader.children(recursive=True))]
         try:
             for process in frozen:
                 process.suspend()
-            await asyncio.sleep(FREEZE_S)
+            await asyncio.sleep(self.frozen_s)
         finally:
             for process in frozen:
                 process.resume()
@@ -81,6 +94,8 @@ class Fault:
         await platform.command("restart", self.part)
 
 
-def all_faults(kinds: Sequence[str] = KINDS, parts: Sequence[str] = (*SERVICES, *BACKENDS)) -> list[Fault]:
+def all_faults(
+    kinds: Sequence[str] = KINDS, parts: Sequence[str] = (*SERVICES, *BACKENDS), frozen_s: float = FREEZE_S
+) -> list[Fault]:
     """Every kind of fault of every part."""
-    return [Fault(kind, part) for part in parts for kind in kinds]
+    return [Fault(kind, part, frozen_s) for part in parts for kind in kinds]

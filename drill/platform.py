@@ -99,6 +99,10 @@ class DrillPlatform:
             raise RuntimeError("the platform has ended")
         return next(one for one in status.processes if one.name == name)
 
+    def names(self, part: str) -> list[str]:
+        """The processes of a service or a backend."""
+        return [one.name for one in self._platform.instances(part)] if part in SERVICES else [part]
+
     async def writer(self) -> str:
         """The process of the engine that writes the drill's venue."""
         url = Postgres(self._platform.state, self._platform.port_offset).url

@@ -43,6 +43,14 @@ async def test_clients_notice_every_other_fault_by_latency_at_most(
     await check(platform, pytestconfig, fault)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_losing_the_registry_for_ten_minutes_loses_no_call(
+    platform: DrillPlatform, pytestconfig: pytest.Config
+) -> None:
+    await check(platform, pytestconfig, Fault("lose", "registry", frozen_s=600.0))
+
+
 async def check(platform: DrillPlatform, pytestconfig: pytest.Config, fault: Fault) -> None:
     outcome = await run(platform, fault, seed=str(fault).replace(" ", "-"))
     tell(
