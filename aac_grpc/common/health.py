@@ -119,15 +119,6 @@ class HealthServicer(Servicer, health_pb2_grpc.HealthServicer):  # type: ignore[
             raise NotFound("service", request.service)
         return health_pb2.HealthCheckResponse(status=_status(state))
 
-    async def List(self, request: Any, context: Any) -> Any:
-        """The states of all services."""
-        return health_pb2.HealthListResponse(
-            statuses={
-                name: health_pb2.HealthCheckResponse(status=_status(state))
-                for name, state in self._health.serving.items()
-            }
-        )
-
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """The state now and at each change. Never answers NOT_FOUND: the service may come later."""
         # Shutdown makes every state NOT_SERVING before it drains streams: that word must get out, then the stream ends.

@@ -18,6 +18,9 @@ import grpc
 import structlog
 
 TIMEOUT_S = 30.0
+LISTEN_EVERY_S = 10.0
+DEAF_AFTER = 2
+"""Calls in a row that nobody answered. A process that was stopped, or is overloaded, misses one at most."""
 
 _log = structlog.get_logger("pulse")
 
@@ -72,6 +75,14 @@ class Pulse:
         """Seconds for which the last call waited; or for which the present one has, where that is longer."""
         return self._last if self._sent_at is None else max(self._last, now - self._sent_at)
 
+    async def until_deaf(self) -> None:
+        """Returns once this process takes no calls any more, although its event loop runs."""
+        missed = 0
+        while self._channel is None or missed < DEAF_AFTER:
+            await asyncio.sleep(LISTEN_EVERY_S)
+            if self._channel is not None:
+                missed = 0 if await self._is_answered(self._channel) else missed + 1
+
     def forget(self) -> None:
         """Nothing waits: there was nothing to measure."""
         if self._sent_at is None:
@@ -89,13 +100,19 @@ class Pulse:
 
     async def _call(self, channel: grpc.aio.Channel) -> None:
         try:
+            if not await self._is_answered(channel):
+                self._sent_at = None
+        finally:
+            self._beating = None
+
+    async def _is_answered(self, channel: grpc.aio.Channel) -> bool:
+        try:
             call: Any = channel.unary_unary(self.path)
             await call(b"", timeout=TIMEOUT_S, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             _log.debug("a pulse failed", error=error.details())
-            self._sent_at = None
-        finally:
-            self._beating = None
+            return False
+        return True
 
 
 async def _answer(request: bytes, context: Any) -> bytes:

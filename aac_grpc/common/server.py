@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -37,6 +38,8 @@ from aac_grpc.common.workers import Worker, Workers
 
 _log = structlog.get_logger("server")
 
+LAST_WORDS_S = 0.5
+"""For the thread that writes the log."""
 MAX_PENDING_CALLS = 10_000
 """Calls that may have arrived and not begun yet; what is more gRPC turns away."""
 
@@ -268,6 +271,21 @@ class Server:
         if giving_away:
             await asyncio.wait(giving_away, timeout=grace_s)
 
+    async def _serve_until(self, told: asyncio.Task[Any]) -> None:
+        deaf = asyncio.create_task(self.shedding.until_deaf())
+        try:
+            await asyncio.wait({told, deaf}, return_when=asyncio.FIRST_COMPLETED)
+            if deaf.done() and not told.done():
+                await deaf
+                # Whoever started this process starts another one. What gRPC does at shutdown waits for the loop that
+                # takes calls, which may be what has ended; whatever was acknowledged survives a kill.
+                _log.critical("gRPC takes no calls any more: the process ends")
+                await asyncio.sleep(LAST_WORDS_S)
+                os._exit(1)
+        finally:
+            deaf.cancel()
+            await asyncio.gather(deaf, return_exceptions=True)
+
     async def _serve_until_told(self) -> None:
         loop = asyncio.get_running_loop()
         told = asyncio.Event()
@@ -281,7 +299,7 @@ class Server:
             if starting.done():
                 await starting
                 settle()
-                await waiting
+                await self._serve_until(waiting)
         finally:
             for task in (starting, waiting):
                 task.cancel()

@@ -113,3 +113,16 @@ async def test_a_call_that_ends_without_its_message_is_none() -> None:
         await connection.send(Frame(HEADERS, headers.flags | END_STREAM, 1, headers.payload))
         await eventually(lambda: not len(mesh.server.half_open))
         assert await mesh.call("Unary", Request())
+
+
+@pytest.mark.parametrize(
+    "path", [b"/aac\xff.x/\xc3(", b"\xff", b"/\xf0\x28\x8c\x28/Unary", f"{UNARY}\x80".encode("latin-1")]
+)
+async def test_a_path_that_is_no_text_fails_its_own_call_and_ends_no_server(path: bytes) -> None:
+    """With grpcio 1.84 and 1.85 it ends the loop that takes calls, and with it the server (docs/decisions/0026)."""
+    async with ping_mesh() as mesh, connect(mesh.server.address) as connection:
+        for number in range(20):
+            await connection.send(call_headers(2 * number + 1, path))
+        await eventually(lambda: {frame.stream for frame in connection.of_kind(HEADERS)} == {*range(1, 41, 2)}, 30)
+        assert not connection.of_kind(GOAWAY)
+        assert await mesh.call("Unary", Request())

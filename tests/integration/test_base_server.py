@@ -279,3 +279,26 @@ async def test_sigterm_drains_streams_and_ends_the_process_well(mesh: PingMesh) 
         assert type(from_rpc_error(ended.value)) is Draining, rest
         assert await asyncio.wait_for(process.wait(), 10) == 0
         assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
+
+
+DEAF = """
+import asyncio
+from aac_grpc.common import pulse
+
+
+async def never(request, context):
+    await asyncio.Event().wait()
+
+
+# gRPC's own loop can't be ended here without a crash; to the process it is the same.
+pulse._answer = never
+pulse.LISTEN_EVERY_S = pulse.TIMEOUT_S = 0.5
+"""
+
+
+async def test_a_process_whose_server_takes_no_calls_any_more_ends_so_that_another_one_starts(mesh: PingMesh) -> None:
+    async with ping_process(mesh.server.settings.auth_address, before=DEAF) as (process, _):
+        assert process.stdout is not None
+        said = await asyncio.wait_for(process.stdout.read(), 60)
+        assert await process.wait() == 1
+        assert b"takes no calls" in said

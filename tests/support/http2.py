@@ -30,13 +30,12 @@ class Frame:
         return length + bytes([self.kind, self.flags]) + struct.pack(">I", self.stream) + self.payload
 
 
-def call_headers(stream: int, path: str) -> Frame:
+def call_headers(stream: int, path: str | bytes) -> Frame:
     """The headers of a gRPC call, none of them compressed."""
-    pairs = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "here", "te": "trailers",
-             "content-type": "application/grpc"}  # fmt: skip
-    block = b"".join(
-        bytes([0, len(name)]) + name.encode() + bytes([len(value)]) + value.encode() for name, value in pairs.items()
-    )
+    raw = path if isinstance(path, bytes) else path.encode()
+    pairs = {b":method": b"POST", b":scheme": b"http", b":path": raw, b":authority": b"here", b"te": b"trailers",
+             b"content-type": b"application/grpc"}  # fmt: skip
+    block = b"".join(bytes([0, len(name)]) + name + bytes([len(value)]) + value for name, value in pairs.items())
     return Frame(HEADERS, END_HEADERS, stream, block)
 
 

@@ -253,14 +253,20 @@ async def ping_mesh(
 
 
 @asynccontextmanager
-async def ping_process(auth_address: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A ping server in a process of its own, and its address; killed at the end where it still runs."""
+async def ping_process(auth_address: str, *, before: str = "") -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A ping server in a process of its own, and its address; killed at the end where it still runs.
+
+    Args:
+        auth_address: Of auth-service.
+        before: Lines of the program before it serves.
+    """
     program = (
         "from tests.support.mesh import settings\n"
         "from tests.support.ping import PingServicer\n"
         "from aac_grpc.common.server import Server, Service\n"
         "from aac_grpc.common.settings import ServiceSettings\n"
         "service = Service('analytics', ServiceSettings, lambda resources: [PingServicer()])\n"
+        f"{before}\n"
         f"Server(service, settings('analytics', auth_address={auth_address!r})).run()\n"
     )
     process = await asyncio.create_subprocess_exec(

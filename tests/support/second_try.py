@@ -12,6 +12,8 @@ from pathlib import Path
 MOST = 10
 """A machine that stands still for some seconds fails all that wait meanwhile."""
 AMONG_PROCESSES = ("tests/integration/", "tests/e2e/", "tests/faults/")
+NEVER = ("tests/faults/test_kills", "tests/faults/test_drills", "tests/faults/test_trading_crashes")
+"""What was lost once is lost."""
 
 
 def second_try(failed: Iterable[str]) -> list[str]:
@@ -21,7 +23,7 @@ def second_try(failed: Iterable[str]) -> list[str]:
         failed: Their node ids, as pytest writes them.
     """
     failed = sorted(failed)
-    excusable = all(test.startswith(AMONG_PROCESSES) and "::" in test for test in failed)
+    excusable = all(test.startswith(AMONG_PROCESSES) and not test.startswith(NEVER) and "::" in test for test in failed)
     return failed if excusable and len(failed) <= MOST else []
 
 

@@ -25,6 +25,8 @@ def test_a_test_among_real_processes_is_tried_again(folder: str) -> None:
         "tests/unit/test_book.py::test_price_goes_first",
         "tests/contract/test_policy.py::test_every_method_has_one",
         "tests/integration/test_does_not_import.py",
+        "tests/faults/test_kills.py::test_nothing_is_lost",
+        "tests/faults/test_drills.py::test_nothing_is_lost",
     ],
 )
 def test_a_defect_that_no_clock_explains_fails_at_once_and_with_it_all_others(other: str) -> None:

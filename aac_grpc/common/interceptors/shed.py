@@ -88,6 +88,10 @@ class LoadShedding(Interceptor):
             return
         self._timer = self._loop.call_later(CALM_S, self._tick)
 
+    async def until_deaf(self) -> None:
+        """Returns once the process takes no calls any more; never where it does not call itself."""
+        await (asyncio.Event().wait() if self._pulse is None else self._pulse.until_deaf())
+
     async def close(self) -> None:
         """Measures no more."""
         if self._timer is not None:

@@ -5,7 +5,7 @@ import warnings
 
 from aac.trading.v1 import venue_pb2 as aac_dot_trading_dot_v1_dot_venue__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.83.2'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
