@@ -49,13 +49,14 @@ async def watch(
     async with session.client.stream(on_disconnect=Reconnecting()) as stream:
         for symbol in wanted:
             await stream.subscribe(symbol, *topics, venue=venue)
+        tape = Tape()
         async for update in stream:
             if isinstance(update, SubscriptionRefused):
                 raise update.error
             if session.json:
                 print_json({"type": type(update).__name__, "update": update})
             else:
-                _print_update(update)
+                tape.print(update)
 
 
 async def book(
@@ -177,16 +178,27 @@ def _trade_line(trade: Trade) -> Text:
     )
 
 
-def _print_update(update: MarketUpdate) -> None:
-    match update:
-        case TradesUpdate():
-            for trade in update.trades:
-                console.print(Text.assemble((f"{update.symbol:<8}", "bold"), _trade_line(trade)))
-        case QuoteUpdate(symbol=symbol, quote=quote):
-            bid, ask = _side(quote.bid_quantity, quote.bid_price), _side(quote.ask_quantity, quote.ask_price)
-            console.print(Text.assemble((f"{symbol:<8}", "bold"), (f"{bid:>20}  |  {ask}", "dim")))
-        case Gap():
-            console.print(f"[yellow]{update.key} {update.topic}: missed {update.first} to {update.last}[/yellow]")
+class Tape:
+    """Prints updates as lines; a quote only where its line is another than the instrument's last one."""
+
+    def __init__(self) -> None:
+        """Begins without quotes."""
+        self._quotes: dict[str, str] = {}
+
+    def print(self, update: MarketUpdate) -> None:
+        """Prints an update."""
+        match update:
+            case TradesUpdate():
+                for trade in update.trades:
+                    console.print(Text.assemble((f"{update.symbol:<8}", "bold"), _trade_line(trade)))
+            case QuoteUpdate(symbol=symbol, quote=quote):
+                bid, ask = _side(quote.bid_quantity, quote.bid_price), _side(quote.ask_quantity, quote.ask_price)
+                line = f"{bid:>20}  |  {ask}"
+                if self._quotes.get(symbol) != line:
+                    self._quotes[symbol] = line
+                    console.print(Text.assemble((f"{symbol:<8}", "bold"), (line, "dim")))
+            case Gap():
+                console.print(f"[yellow]{update.key} {update.topic}: missed {update.first} to {update.last}[/yellow]")
 
 
 def _side(quantity: object, price: object) -> str:

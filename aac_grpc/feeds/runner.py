@@ -1,4 +1,6 @@
-"""The feeder: puts a source's rows into a venue at a stated speed, run after run, from where the venue stands.
+"""The feeder: puts a source's rows into a venue at a stated speed, from where the venue stands.
+
+At a pace it plays run after run. As fast as it can it plays one, since repeating it would fill the disk.
 
 The venue journals each row, so that after a restart of either side the run goes on with the next one.
 """
@@ -62,7 +64,9 @@ class FeedSettings(ServiceSettings):
         default="", description="Which recording of several; empty takes the one with the deepest book."
     )
     feed_seed: int = Field(default=7, description="Seed of the simulated flow.")
-    feed_speed: float = Field(default=10.0, ge=0, description="Times as fast as recorded; 0 is as fast as it can.")
+    feed_speed: float = Field(
+        default=10.0, ge=0, description="Times as fast as recorded; 0 is as fast as it can, once."
+    )
     feed_venue: str = Field(default=DEFAULT_VENUE, description="Venue that the flow enters.")
 
     def source(self) -> Source:
@@ -101,8 +105,8 @@ class Feeder:
         name = re.sub(r"[^A-Za-z0-9]+", "-", self._source.title)[:40].strip("-")
         return f"{self._symbol}.{name}.{number}"[-64:]
 
-    async def play_forever(self) -> None:
-        """Plays run after run until cancelled; waits for a venue that is away."""
+    async def play_on(self) -> None:
+        """Plays run after run until cancelled, as fast as it can only one; waits for a venue that is away."""
         number, failures = 0, 0
         while True:
             try:
@@ -110,6 +114,9 @@ class Feeder:
                 _log.info("run", symbol=self._symbol, run_id=self.run_id(number), source=self._source.title)
                 run = await self.play(self.run_id(number), _Diary())
                 _log.info("run ended", **_figures(run))
+                if not self._speed:
+                    _log.info("the day is over, the feed idles: at this speed it is played once", symbol=self._symbol)
+                    return
                 number, failures = number + 1, 0
             except AacError as error:
                 failures += 1
@@ -233,7 +240,8 @@ async def feed(settings: FeedSettings) -> None:
     async with venue_service(settings) as venues, asyncio.TaskGroup() as group:
         for symbol in source.symbols:
             feeder = Feeder(venues, source, symbol, settings.feed_venue, settings.feed_speed)
-            group.create_task(feeder.play_forever(), name=f"feed {symbol}")
+            group.create_task(feeder.play_on(), name=f"feed {symbol}")
+        await asyncio.Event().wait()  # A process that ended would be started again.
 
 
 def run() -> None:

@@ -33,10 +33,10 @@ def choose_flow(day: Path | None, speed: float) -> Flow:
         FileNotFoundError: There is no recording at the given path.
         ValueError: What is there is not a recording.
     """
-    pace = f"{speed:g} times as fast as recorded" if speed else "as fast as it can"
+    pace = f"{speed:g} times as fast as recorded, day after day" if speed else "as fast as it can, once"
     given = day if day is not None else _shared_day()
     if given is None:
-        pace = f"{speed:g} times as fast as its clock" if speed else pace
+        pace = f"{speed:g} times as fast as its clock" if speed else "as fast as it can, without end"
         return Flow(f"seeded simulator (there is no recorded day beside this checkout), {pace}", speed, None)
     from aac_grpc.feeds.lobster import find_recordings
 

@@ -1,8 +1,10 @@
 """Isolated venues, and recorded flow into them."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +12,12 @@ from aac.trading.v1 import trading_pb2, venue_pb2
 from aac.type.v1 import stream_pb2
 from aac.type.v1.money_pb2 import Money
 from grpc import aio
+from pydantic import SecretStr
 
 from aac_grpc.client.errors import InvalidFields, KeyReused, NotFound, PermissionDenied, WrongState
+from aac_grpc.common.identity import derive_service_secret
+from aac_grpc.feeds import runner
+from aac_grpc.feeds.runner import FeedSettings, feed, venue_service
 from tests.integration.trading import (
     BUY,
     FILLED,
@@ -25,6 +31,7 @@ from tests.integration.trading import (
     stack,
 )
 from tests.integration.trading_feed import Feeder, new, take
+from tests.support import mesh
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +174,55 @@ async def test_a_run_goes_on_where_it_was_after_a_restart(engine: Stack, venue: 
     run = (await feeder.send(rows[10:])).run
     assert (run.last_row, run.rows, run.applied) == (29, 30, 30)
     await feeder.close()
+
+
+@pytest.fixture
+def short_day(tmp_path: Path) -> Path:
+    """A recorded day of two orders."""
+    name = "X_2012-06-21_34200000_57600000_{}_1.csv"
+    (tmp_path / name.format("message")).write_text("34200.1,1,1,5,1000000,1\n34200.2,1,2,5,1010000,-1\n")
+    (tmp_path / name.format("orderbook")).write_text(
+        "9999999999,0,1000000,5\n1010000,5,1000000,5\n",
+    )
+    return tmp_path
+
+
+async def test_a_day_as_fast_as_it_can_is_played_once_and_at_a_pace_again_and_again(
+    engine: Stack, venue: VenueUnderTest, short_day: Path
+) -> None:
+    settings = FeedSettings(
+        registry_address="",
+        service_secret=SecretStr(derive_service_secret(mesh.MESH_SECRET, "feed")),
+        auth_address=engine.auth.address,
+        trading_address=engine.engine.address,
+        feed_day=str(short_day),
+        feed_venue=venue.name,
+    )
+    day = settings.source()
+    async with venue_service(settings) as venues, asyncio.timeout(60):
+        once = runner.Feeder(venues, day, "X", venue.name, 0)
+
+        async def run(number: int) -> venue_pb2.FeedRun:
+            request = venue_pb2.GetFeedRunRequest(venue=venue.name, run_id=once.run_id(number))
+            return (await venue.service.GetFeedRun(request)).run
+
+        for _ in range(2):  # A feeder that comes back finds the day played.
+            await once.play_on()
+            assert (await run(1)).rows == day.total_rows("X")
+            with pytest.raises(NotFound):
+                await run(2)
+        idling = asyncio.create_task(feed(settings.model_copy(update={"feed_speed": 0.0})))
+        assert not (await asyncio.wait({idling}, timeout=0.5))[0]
+        idling.cancel()
+        await asyncio.wait({idling})
+        repeating = asyncio.create_task(runner.Feeder(venues, day, "X", venue.name, 1000).play_on())
+        while True:
+            with contextlib.suppress(NotFound):
+                await run(3)
+                break
+            await asyncio.sleep(0.05)
+        repeating.cancel()
+        await asyncio.wait({repeating})
 
 
 async def test_a_bad_row_refuses_its_message_and_the_stream_goes_on(venue: VenueUnderTest) -> None:

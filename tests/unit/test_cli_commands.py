@@ -18,12 +18,14 @@ from aac_grpc.cli import output
 from aac_grpc.cli.app import COMMANDS, build, run
 from aac_grpc.cli.events import event_line
 from aac_grpc.cli.failures import explain
+from aac_grpc.cli.live import Tape
 from aac_grpc.cli.market import parse_interval
 from aac_grpc.cli.orders import print_reasons
 from aac_grpc.cli.up import parse_speed
 from aac_grpc.client.connection import cause_of
 from aac_grpc.client.errors import AacError, InvalidField, NotFound, PermissionDenied, Unauthenticated, Unavailable
-from aac_grpc.client.models import RejectReason
+from aac_grpc.client.models import Quote, RejectReason
+from aac_grpc.client.updates import QuoteUpdate
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
@@ -233,6 +235,19 @@ def test_a_rejection_tells_the_limit_and_what_was_asked_for(
     monkeypatch.setattr(output.console, "file", sys.stdout)
     print_reasons((RejectReason("PRICE_BAND", "the price is too far", Decimal("57.5"), Decimal("430.25")),))
     assert capsys.readouterr().out == "PRICE_BAND the price is too far (limit 57.5, actual 430.25)\n"
+
+
+def test_a_quote_is_printed_where_what_is_shown_changes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output.console, "file", sys.stdout)
+    tape = Tape()
+    for sequence, (symbol, bid) in enumerate([("ACME", 99), ("ACME", 99), ("INITECH", 99), ("ACME", 98), ("ACME", 99)]):
+        price = Decimal(bid)
+        quote = Quote("main", symbol, price, Decimal(5), None, None, price + sequence, Decimal(1), sequence, None)
+        tape.print(QuoteUpdate("main", symbol, quote))
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["ACME 5 @ 99 | -", "INITECH 5 @ 99 | -", "ACME 5 @ 98 | -", "ACME 5 @ 99 | -"]
 
 
 def test_a_day_that_is_not_there_is_the_fault_of_its_option() -> None:

@@ -176,7 +176,11 @@ def test_a_process_finds_our_packages_from_any_directory(processes: dict[str, Pr
 def test_the_flow_says_which_one_runs(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AAC_SHARED", str(shared))
     recorded = choose_flow(None, 10)
-    assert recorded.title == "recorded day GOOG 2012-06-21 (LOBSTER, 10 levels), 10 times as fast as recorded"
+    assert (
+        recorded.title
+        == "recorded day GOOG 2012-06-21 (LOBSTER, 10 levels), 10 times as fast as recorded, day after day"
+    )
+    assert choose_flow(None, 0).title.endswith(", as fast as it can, once")
     monkeypatch.setenv("AAC_SHARED", str(shared / "nowhere"))
     simulated = choose_flow(None, 0)
     assert simulated.day is None
