@@ -17,13 +17,13 @@ async def build(resources: Resources) -> Sequence[Servicer]:
     """Composes the registry and reads who was there before it stopped."""
     settings = resources.settings
     assert isinstance(settings, RegistrySettings)
-    leases = Leases(resources.database, settings.lease_s)
-    membership = Membership(leases, resources.clock, settings.lease_s, settings.registry_poll_s)
+    leases = Leases(resources.database, settings.instance_lease_s)
+    membership = Membership(leases, resources.clock, settings.instance_lease_s, settings.registry_poll_s)
     await leases.extend_all()
     await membership.refresh()
     resources.tasks.spawn(membership.follow, name="membership")
     resources.tasks.spawn(membership.sweep, name="leases")
-    return [RegistryServicer(leases, membership, settings.lease_s)]
+    return [RegistryServicer(leases, membership, settings.instance_lease_s)]
 
 
 def credentials(resources: Resources) -> Sequence[CredentialScheme]:

@@ -23,7 +23,7 @@ from tests.integration.services import eventually, new_installation
 from tests.integration.trading import instrument
 
 VENUE = "crash"
-SETTINGS = {"AAC_LEASE_S": "2.0", "AAC_RISK_TIMEOUT_S": "4"}
+SETTINGS = {"AAC_VENUE_LEASE_S": "2.0", "AAC_RISK_TIMEOUT_S": "4"}
 """Risk-management runs in the test's own process, which may have much to do."""
 ACCOUNTS = ("alice", "bob")
 

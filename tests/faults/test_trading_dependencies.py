@@ -24,7 +24,7 @@ from tests.integration.trading import BUY, FILLED, OPEN, SELL, Stack, VenueUnder
 async def engine(backends: dict[str, str]) -> AsyncIterator[Stack]:
     async with (
         new_installation(backends) as installation,
-        stack(installation, lease_s=1.0, commit_timeout_s=2.0, outcome_timeout_s=1.0) as running,
+        stack(installation, venue_lease_s=1.0, commit_timeout_s=2.0, outcome_timeout_s=1.0) as running,
     ):
         yield running
 
@@ -179,7 +179,7 @@ async def test_an_engine_that_lost_its_lease_commits_nothing_under_it(engine: St
 
 
 async def test_snapshots_make_recovery_short_and_state_equal(engine: Stack, backends: dict[str, str]) -> None:
-    await engine.restart(snapshot_events=10, lease_s=1.0)
+    await engine.restart(snapshot_events=10, venue_lease_s=1.0)
     async with new_venue(engine) as venue:
         for number in range(40):
             await venue.alice.PlaceOrder(venue.order(BUY, 1, str(500 + number % 7)))
@@ -199,11 +199,11 @@ async def test_snapshots_make_recovery_short_and_state_equal(engine: Stack, back
 async def test_while_kafka_is_away_orders_go_on_and_events_follow_later(
     engine: Stack, backends: dict[str, str]
 ) -> None:
-    await engine.restart(kafka_bootstrap_servers="127.0.0.1:1", lease_s=1.0)
+    await engine.restart(kafka_bootstrap_servers="127.0.0.1:1", venue_lease_s=1.0)
     async with new_venue(engine) as venue:
         await venue.bob.PlaceOrder(venue.order(SELL, 3, "570"))
         assert (await venue.alice.PlaceOrder(venue.order(BUY, 3, "570"))).order.state == FILLED
-        await engine.restart(lease_s=1.0)
+        await engine.restart(venue_lease_s=1.0)
         await eventually(lambda: _is_served(venue))
         events = await _events_of(venue.name, backends["KAFKA_BOOTSTRAP_SERVERS"], 11)
     by_type = sorted((event.type, event.key) for event in events)

@@ -60,7 +60,7 @@ class EngineProcess:
             "AAC_GRPC_PORT": self.address.rpartition(":")[2],
             "AAC_ADMIN_PORT": "0",
             "AAC_RATE_LIMITS": "{}",
-            "AAC_LEASE_S": "1.0",
+            "AAC_VENUE_LEASE_S": "1.0",
             "AAC_SNAPSHOT_EVENTS": "200",
             "AAC_LOG_LEVEL": "warning",
             # The double of auth-service tells of none.

@@ -67,7 +67,7 @@ class Mesh:
             self._installation,
             mesh_secret=MESH_SECRET,
             grpc_port=self._registry_port,
-            lease_s=lease_s,
+            instance_lease_s=lease_s,
             registry_poll_s=0.05,
         ) as server:
             yield server

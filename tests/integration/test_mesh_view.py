@@ -67,7 +67,7 @@ async def mesh(backends: Mapping[str, str]) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
         installation = await stack.enter_async_context(new_installation(backends))
         know: dict[str, Any] = {**installation, "registry_address": address, "rate_limits": {}}
-        keeper = await stack.enter_async_context(serving(registry, know, grpc_port=port, lease_s=LEASE_S))
+        keeper = await stack.enter_async_context(serving(registry, know, grpc_port=port, instance_lease_s=LEASE_S))
         auth = await stack.enter_async_context(auth_serving(know))
         know["auth_address"] = auth.address
         two = [await stack.enter_async_context(serving(analytics.service, know)) for _ in range(2)]

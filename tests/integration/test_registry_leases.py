@@ -29,7 +29,7 @@ LEASE_S = 1.0
 
 @pytest.fixture
 async def server(installation: dict[str, Any]) -> AsyncIterator[Server]:
-    async with serving(registry, installation, lease_s=LEASE_S, registry_poll_s=0.05) as server:
+    async with serving(registry, installation, instance_lease_s=LEASE_S, registry_poll_s=0.05) as server:
         yield server
     await forget_all(installation)
 
@@ -130,7 +130,7 @@ async def test_who_watches_gets_a_snapshot_at_once_and_at_each_change(server: Se
 
 
 async def test_two_registries_tell_the_same(installation: dict[str, Any], server: Server, callers: Callers) -> None:
-    async with serving(registry, installation, lease_s=LEASE_S, registry_poll_s=0.05) as second:
+    async with serving(registry, installation, instance_lease_s=LEASE_S, registry_poll_s=0.05) as second:
         here, there = member(callers, server), member(callers, second)
         stream = there.stream("WatchInstances", WatchInstancesRequest())
         assert not (await stream.read()).instances
@@ -143,10 +143,10 @@ async def test_two_registries_tell_the_same(installation: dict[str, Any], server
 
 async def test_after_a_restart_nobody_is_missing_for_one_lease(installation: dict[str, Any], callers: Callers) -> None:
     lease_s = 2.0
-    async with serving(registry, installation, lease_s=lease_s) as first:
+    async with serving(registry, installation, instance_lease_s=lease_s) as first:
         await member(callers, first).Register(instance("md-1"))
     await asyncio.sleep(1.2 * lease_s)
-    async with serving(registry, installation, lease_s=lease_s) as second:
+    async with serving(registry, installation, instance_lease_s=lease_s) as second:
         caller = member(callers, second)
         begun = time.monotonic()
         while time.monotonic() - begun < 0.5 * lease_s:
@@ -201,7 +201,7 @@ async def test_an_instance_without_an_address_is_a_field_violation(server: Serve
 async def test_the_last_known_instances_are_told_while_the_database_is_away(
     installation: dict[str, Any], callers: Callers
 ) -> None:
-    async with serving(registry, installation, lease_s=LEASE_S, registry_poll_s=0.05) as server:
+    async with serving(registry, installation, instance_lease_s=LEASE_S, registry_poll_s=0.05) as server:
         caller = member(callers, server)
         await caller.Register(instance("md-1"))
         async with database_away(installation):

@@ -341,12 +341,12 @@ async def test_a_watcher_is_told_to_resume_where_the_engine_that_it_asked_stops(
 
 
 async def test_engines_share_the_venues(fresh: dict[str, Any]) -> None:
-    async with stack(fresh, lease_s=1.0) as first:
+    async with stack(fresh, venue_lease_s=1.0) as first:
         names = [f"s-{secrets.token_hex(3)}-{number}" for number in range(5)]
         service = first.service()
         for name in names:
             await service.CreateVenue(venue_pb2.CreateVenueRequest(venue=name, instruments=[instrument()]))
-        second = await first.another(lease_s=1.0)
+        second = await first.another(venue_lease_s=1.0)
 
         async def shares() -> list[int]:
             counts = [len(await names_of(each)) for each in (first, second)]

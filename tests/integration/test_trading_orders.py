@@ -257,7 +257,7 @@ async def test_an_account_is_opened_once_with_its_first_cash(venue: VenueUnderTe
 async def test_without_risk_nothing_that_adds_exposure_enters_but_cancels_do(
     installation: dict[str, Any],
 ) -> None:
-    async with stack(installation, risk_timeout_s=0.5, lease_s=1.0) as running, new_venue(running) as venue:
+    async with stack(installation, risk_timeout_s=0.5, venue_lease_s=1.0) as running, new_venue(running) as venue:
         order = (await venue.alice.PlaceOrder(venue.order(BUY, 10, "570"))).order
         await running.risk.stop()
         with pytest.raises(DependencyUnavailable) as refused:

@@ -106,7 +106,7 @@ async def outcomes(pendings: Sequence[Pending]) -> list[Message | BaseException]
 
 @pytest.fixture
 async def desk(installation: dict[str, Any], request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
-    settings = TradingSettings(**installation, service_secret="x" * 32, lease_s=30)
+    settings = TradingSettings(**installation, service_secret="x" * 32, venue_lease_s=30)
     database = Database(installation["database_url"], schema="trading_engine")
     await database.open()
     await migrate(database, trading.service.migrations or "")

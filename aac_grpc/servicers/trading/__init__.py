@@ -41,10 +41,13 @@ def build(resources: Resources) -> list[Servicer]:
     def address() -> str:
         return resources.address
 
-    leases, writers = Leases(database, settings.instance_id, settings.lease_s), Writers(settings.lease_s, address)
+    leases, writers = (
+        Leases(database, settings.instance_id, settings.venue_lease_s),
+        Writers(settings.venue_lease_s, address),
+    )
     exchange = Exchange(table, leases, writers, means)
-    engines = Engines(database, settings.instance_id, settings.lease_s)
-    sharing = Sharing(exchange, table, engines, resources.tasks, address, settings.lease_s)
+    engines = Engines(database, settings.instance_id, settings.venue_lease_s)
+    sharing = Sharing(exchange, table, engines, resources.tasks, address, settings.venue_lease_s)
     router = Router(exchange, sharing, peers, limit_s=settings.writer_wait_s, max_waiting=settings.queue_requests)
     return [
         VenueServicer(exchange, sharing, router, peers, repository, settings.feed_chunk_rows),

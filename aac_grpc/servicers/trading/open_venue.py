@@ -56,7 +56,7 @@ class OpenVenue:
         self._means = means
         settings, database = means.settings, means.database
         self._memory = Memory(live, self._recover)
-        journal = Journal(database, lease, settings.lease_s, settings.commit_timeout_s, means.failpoint)
+        journal = Journal(database, lease, settings.venue_lease_s, settings.commit_timeout_s, means.failpoint)
         self.streams = VenueStreams(row, self._memory, database)
         self.writer = VenueWriter(
             self._memory, journal, means.risk, means.clock, settings, self._committed, means.failpoint

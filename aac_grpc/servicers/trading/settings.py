@@ -9,7 +9,7 @@ from aac_grpc.servicers.trading.failpoints import Failpoint
 class TradingSettings(ServiceSettings):
     """What the trading engine is told beside what every service is told."""
 
-    lease_s: float = Field(
+    venue_lease_s: float = Field(
         default=2.0, gt=0.2, le=60, description="How long an instance may write a venue without renewing that right."
     )
     writer_wait_s: float = Field(
