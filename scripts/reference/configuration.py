@@ -56,9 +56,13 @@ def configuration_page() -> str:
     for service in services():
         own = list(environment(service.settings, beside=ServiceSettings))
         if own:
-            parts.append(_section(service.name, "On top of what every process reads.\n\n", own))
+            parts.append(_section(service.name, "On top of what every process reads, or in place of it.\n\n", own))
     parts.append(
-        _section("feed", "On top of what every process reads.\n\n", environment(FeedSettings, beside=ServiceSettings))
+        _section(
+            "feed",
+            "On top of what every process reads, or in place of it.\n\n",
+            environment(FeedSettings, beside=ServiceSettings),
+        )
     )
     laptop = table(("Variable", "Default", "Meaning"), [(code(name), *rest) for name, *rest in LAPTOP])
     parts.append(f"## The scripts, `aac up` and the command line\n\n{laptop}\n")
@@ -83,11 +87,11 @@ def _section(title: str, text: str, fields: Iterable[tuple[str, FieldInfo]]) -> 
 def environment(
     settings: type[ServiceSettings], beside: type[ServiceSettings] | None = None
 ) -> Iterator[tuple[str, FieldInfo]]:
-    """Environment variables and fields of a settings class, less the fields of another one."""
+    """Environment variables and fields of a settings class, less those that another one has with the same default."""
     known = beside.model_fields if beside else {}
     prefix = settings.model_config.get("env_prefix", "")
     for name, field in settings.model_fields.items():
-        if name not in known:
+        if name not in known or field.default != known[name].default:
             alias = field.validation_alias
             plain = alias.choices[0] if isinstance(alias, AliasChoices) else alias
             yield str(plain or f"{prefix}{name}".upper()), field

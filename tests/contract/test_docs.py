@@ -8,6 +8,7 @@ import pytest
 
 from aac_grpc.common.contract import platform_contract
 from aac_grpc.common.ports import GRPC_PORTS
+from aac_grpc.common.settings import ServiceSettings
 from scripts.reference.__main__ import PAGES, ROOT, stale_pages
 from scripts.reference.configuration import environment, services
 from scripts.reference.methods import method_comments
@@ -38,6 +39,18 @@ def test_two_services_that_share_a_variable_mean_the_same_by_it() -> None:
         for variable, field in environment(service.settings):
             kinds.setdefault(variable, set()).add(f"{field.annotation}")
     assert {variable: found for variable, found in kinds.items() if len(found) > 1} == {}
+    meanings: dict[str, set[str]] = {}
+    for service in services():
+        for variable, field in environment(service.settings, beside=ServiceSettings):
+            meanings.setdefault(variable, set()).add(f"{field.description}")
+    assert {variable: found for variable, found in meanings.items() if len(found) > 1} == {}
+
+
+def test_a_setting_that_a_service_has_with_another_default_stands_with_that_service() -> None:
+    (gateway,) = (service for service in services() if service.name == "api-gateway")
+    own = dict(environment(gateway.settings, beside=ServiceSettings))
+    assert own["AAC_MAX_METADATA_BYTES"].default == 16 << 10
+    assert "AAC_LOG_LEVEL" not in own
 
 
 def test_every_method_of_the_contract_is_described() -> None:
