@@ -34,12 +34,12 @@ def cap_log(path: Path, max_bytes: int = MAX_BYTES) -> bool:
     return True
 
 
-def tail(path: Path, lines: int = 12) -> str:
-    """The last lines of a log; empty when there is none."""
+def tail(path: Path, lines: int = 12, since: int = 0) -> str:
+    """The last lines of a log, from a byte on; empty when there is none."""
     try:
         with path.open("rb") as log:
             log.seek(0, os.SEEK_END)
-            log.seek(max(0, log.tell() - 200 * lines))
+            log.seek(max(since, log.tell() - 200 * lines))
             text = log.read().decode(errors="replace")
     except FileNotFoundError:
         return ""

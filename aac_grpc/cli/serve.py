@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aac_grpc.common.settings import ServiceSettings
 
 SERVICES = {
     "api-gateway": "aac_grpc.servicers.gateway",
@@ -16,6 +20,13 @@ SERVICES = {
 }
 """Packages that hold a service's composition."""
 FEED = "feed"
+
+
+def settings_classes() -> list[type[ServiceSettings]]:
+    """Imports what every process of the platform is told by its environment."""
+    from aac_grpc.feeds.runner import FeedSettings
+
+    return [*(importlib.import_module(package).service.settings for package in SERVICES.values()), FeedSettings]
 
 
 def run(name: str) -> None:

@@ -25,6 +25,7 @@ from aac_grpc.backends.supervisor import Supervisor
 from aac_grpc.cli.command import JsonOption, OffsetOption
 from aac_grpc.cli.failures import WrongUsage
 from aac_grpc.cli.output import console, print_facts, print_json, quiet_logs
+from aac_grpc.cli.serve import settings_classes
 from aac_grpc.cli.steps import Steps
 from aac_grpc.platform.environment import require_sound
 from aac_grpc.platform.flow import Flow, choose_flow
@@ -81,7 +82,7 @@ def up(
     """
     quiet_logs()
     counts = parse_replicas(replicas or ())
-    require_sound(os.environ)
+    require_sound(os.environ, settings_classes)
     flow = None if no_flow else _flow(day, speed)
     state = StateDirectory.default()
     state.create()
@@ -149,6 +150,7 @@ def _detach(state: StateDirectory, *, as_json: bool) -> None:
     # Its output goes to a file, whatever the terminal that it was started from can show.
     environment = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "TTY_COMPATIBLE")}
     with log.open("ab") as output:
+        before = output.tell()
         child = subprocess.Popen(
             [sys.executable, "-m", "aac_grpc.cli", *arguments],
             env=environment,
@@ -158,16 +160,19 @@ def _detach(state: StateDirectory, *, as_json: bool) -> None:
             start_new_session=True,
         )
     with Steps(console) as steps:
-        info = _await_ready(state, child, steps, log)
+        info = _await_ready(state, child, steps, log, before)
     _print_ready(info, as_json=as_json)
 
 
-def _await_ready(state: StateDirectory, child: subprocess.Popen[bytes], steps: Steps, log: Path) -> Mapping[str, str]:
+def _await_ready(
+    state: StateDirectory, child: subprocess.Popen[bytes], steps: Steps, log: Path, log_before: int
+) -> Mapping[str, str]:
     ready: set[str] = set()
     deadline = time.monotonic() + _DETACHED_PATIENCE_S
     while time.monotonic() < deadline:
         if (code := child.poll()) is not None:
-            raise BackendError(f"it ended with exit code {code} before it was ready. The end of {log}:\n{tail(log)}")
+            end = tail(log, since=log_before)
+            raise BackendError(f"it ended with exit code {code} before it was ready. The end of {log}:\n{end}")
         status = _status_of(state, child.pid)
         if status is not None:
             for process in status.processes:
@@ -201,26 +206,29 @@ def _print_ready(info: Mapping[str, str], *, as_json: bool) -> None:
         ("Valkey", info["REDIS_URL"]),
         ("Kafka", info["KAFKA_BOOTSTRAP_SERVERS"]),
         ("logs", info["logs"]),
-        ("passwords", info["credentials"]),
+        (
+            "passwords",
+            f"{info['credentials']}; PostgreSQL's and Valkey's {Path(info['credentials']).parent / 'secrets.json'}",
+        ),
     ]
     print_facts((name, escape(value)) for name, value in facts)
     if info["symbol"]:
         console.print("\nTry, from another terminal:\n")
-        for line in _lines_to_try(info["gateway"], info["symbol"]):
+        for line in lines_to_try(info["gateway"], info["symbol"]):
             console.print(f"  {line}", style="cyan", markup=False, highlight=False, soft_wrap=True)
     else:
         console.print("\nNo instrument is listed yet: without --no-flow, or with `aac replay PATH`, there are some.")
     console.print("\nCtrl-C or `aac down` ends it.")
 
 
-def _lines_to_try(gateway: str, symbol: str) -> list[str]:
+def lines_to_try(gateway: str, symbol: str) -> list[str]:
     """A call each by grpcurl, Python and the command line, which work as they are."""
     aac = _command()
     bearer = f"$({aac} token)"
     return [
         f'grpcurl -plaintext -H "authorization: Bearer {bearer}" -d \'{{"symbols": ["{symbol}"]}}\''
         f" {gateway} aac.marketdata.v1.MarketDataService/GetQuotes",
-        f'{sys.executable} -c "from aac_grpc.client import Client; '
+        f'{shlex.quote(sys.executable)} -c "from aac_grpc.client import Client; '
         f"print(Client('{gateway}', token='{bearer}').quote('{symbol}'))\"",
         f"{aac} order place buy 10 {symbol}",
     ]
@@ -229,6 +237,6 @@ def _lines_to_try(gateway: str, symbol: str) -> list[str]:
 def _command() -> str:
     """How this command is called for this installation, from any directory and in any shell."""
     installed = Path(sys.executable).with_name("aac")
-    command = str(installed) if installed.exists() else f"{sys.executable} -m aac_grpc.cli"
+    command = shlex.quote(str(installed)) if installed.exists() else f"{shlex.quote(sys.executable)} -m aac_grpc.cli"
     given = os.environ.get("AAC_STATE_DIR")
     return f"AAC_STATE_DIR={shlex.quote(str(Path(given).absolute()))} {command}" if given else command

@@ -24,8 +24,10 @@ def refuse_laptop_defaults(settings: "ServiceSettings") -> None:
 
 def _faults(settings: "ServiceSettings") -> list[str]:
     secret = settings.service_secret.get_secret_value()
+    given = "database_url" in settings.model_fields_set and bool(settings.database_url.get_secret_value())
     checks = [
-        (_weak_url(settings.database_url.get_secret_value()), "DATABASE_URL has a default or weak password"),
+        (not given, "DATABASE_URL is not set"),
+        (given and _weak_url(settings.database_url.get_secret_value()), "DATABASE_URL has a default or weak password"),
         (_plaintext_database(settings.database_url.get_secret_value()), "DATABASE_URL does not ask for TLS (sslmode)"),
         (_plaintext_redis(settings.redis_url.get_secret_value()), "REDIS_URL is neither rediss:// nor on this host"),
         (_plaintext_kafka(settings), "KAFKA_BOOTSTRAP_SERVERS are elsewhere and AAC_KAFKA_CONFIG asks for no TLS"),

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from aac_grpc.backends.logs import tail
 from aac_grpc.backends.postgres import MAX_CONNECTIONS
 from aac_grpc.backends.spec import ProcessSpec
 from aac_grpc.backends.state import StateDirectory
+from aac_grpc.cli.serve import settings_classes
+from aac_grpc.cli.up import lines_to_try
 from aac_grpc.common.identity import derive_service_secret
 from aac_grpc.common.ports import MAX_REPLICAS
 from aac_grpc.common.settings import ServiceSettings
 from aac_grpc.platform.composition import SERVICES, WITH_SCHEMA, Platform
 from aac_grpc.platform.connections import BESIDE_THE_POOL, RESERVED
-from aac_grpc.platform.environment import require_sound
+from aac_grpc.platform.environment import EnvironmentUnsound, require_sound
 from aac_grpc.platform.flow import Flow, choose_flow
 from aac_grpc.platform.replicas import parse_replicas
 
@@ -196,17 +199,44 @@ def test_a_day_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
-        ("AAC_WORKERS", "abc", "AAC_WORKERS: Input should be a valid integer"),
-        ("AAC_WORKERS", "0", "AAC_WORKERS: Input should be greater than or equal to 1"),
-        ("DATABASE_URL", "s3cret nonsense", "DATABASE_URL is not a URL such as postgresql://"),
-        ("REDIS_URL", "s3cret", "REDIS_URL is not a URL such as redis://"),
+        ("AAC_WORKERS", "abc", "'abc': should be a valid integer"),
+        ("AAC_WORKERS", "0", "'0': should be greater than or equal to 1"),
+        ("AAC_BATCH_ORDERS", "abc", "'abc': should be a valid integer"),
+        ("AAC_REGISTRY_POLL_S", "0", "'0': should be greater than 0"),
+        ("AAC_FEED_SEED", "abc", "'abc': should be a valid integer"),
+        ("AAC_KAFKA_CONFIG", "s3cret", "is not JSON"),
+        ("AAC_KAFKA_CONFIG", '["s3cret"]', "should be a valid dictionary"),
+        ("DATABASE_URL", "s3cret nonsense", "is not a URL such as postgresql://"),
+        ("REDIS_URL", "s3cret", "is not a URL such as redis://"),
+        ("ENVIRONMENT", "production", "not fit for ENVIRONMENT=production: DATABASE_URL is not set"),
     ],
 )
 def test_what_is_wrong_with_the_environment_is_said_before_anything_starts(
     variable: str, value: str, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    require_sound(os.environ)
+    for name in URLS:
+        monkeypatch.delenv(name, raising=False)
+    require_sound(os.environ, settings_classes)
     monkeypatch.setenv(variable, value)
-    with pytest.raises(ValueError, match=re.escape(words)) as refusal:
-        require_sound(os.environ)
-    assert "s3cret" not in str(refusal.value)
+    with pytest.raises(EnvironmentUnsound) as refusal:
+        require_sound(os.environ, settings_classes)
+    assert set(refusal.value.fields) == {variable}
+    assert refusal.value.fields[variable].startswith(words)
+    assert variable in refusal.value.remedy
+    assert "s3cret" not in f"{refusal.value} {refusal.value.fields}"
+
+
+def test_a_failed_start_shows_the_lines_of_its_own_run(tmp_path: Path) -> None:
+    log = tmp_path / "supervisor.log"
+    log.write_text("of the last run\n")
+    before = log.stat().st_size
+    log.write_text("of the last run\nof this run\n")
+    assert tail(log, since=before) == "of this run"
+
+
+def test_the_lines_to_try_stand_a_path_with_a_space(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "a checkout" / "python"))
+    monkeypatch.setenv("AAC_STATE_DIR", str(tmp_path / "a state"))
+    python, place = lines_to_try("127.0.0.1:1", "GOOG")[1:]
+    assert shlex.split(python)[0] == sys.executable
+    assert shlex.split(place)[:2] == [f"AAC_STATE_DIR={tmp_path / 'a state'}", sys.executable]
