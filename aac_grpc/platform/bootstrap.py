@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container
 from contextlib import suppress
 
 from aac.trading.v1.trading_pb2 import OpenAccountRequest
@@ -57,14 +58,14 @@ class Bootstrap:
         except AlreadyExists:  # opened with other cash before
             return
 
-    async def first_instrument(self) -> str | None:
-        """Returns a symbol that the flow lists in the default venue; None where none comes in time."""
+    async def first_instrument(self, symbols: Container[str]) -> str | None:
+        """Returns one of the flow's symbols that the default venue lists; None where none comes in time."""
         deadline = asyncio.get_running_loop().time() + _PATIENCE_S
         while asyncio.get_running_loop().time() < deadline:
             with suppress(AacError):
                 venues = (await self._venues.ListVenues(ListVenuesRequest())).venues
                 listed = (one.symbol for each in venues if each.venue == DEFAULT_VENUE for one in each.instruments)
-                if (symbol := next(listed, None)) is not None:
+                if (symbol := next((one for one in listed if one in symbols), None)) is not None:
                     return symbol
             await asyncio.sleep(_POLL_S)
         return None

@@ -19,6 +19,8 @@ class Flow:
     """Times as fast as recorded; 0 is as fast as it can."""
     day: Path | None
     """A recorded day; None simulates."""
+    symbols: tuple[str, ...] = ()
+    """What it trades."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -37,12 +39,15 @@ def choose_flow(day: Path | None, speed: float) -> Flow:
     given = day if day is not None else _shared_day()
     if given is None:
         pace = f"{speed:g} times as fast as its clock" if speed else "as fast as it can, without end"
-        return Flow(f"seeded simulator (there is no recorded day beside this checkout), {pace}", speed, None)
+        from aac_grpc.feeds.simulator import Simulator
+
+        title = f"seeded simulator (there is no recorded day beside this checkout), {pace}"
+        return Flow(title, speed, None, Simulator(0).symbols)
     from aac_grpc.feeds.lobster import find_recordings
 
     recording = find_recordings(given)[0]
     title = f"recorded day {recording.symbol} {recording.day} (LOBSTER, {recording.levels} levels), {pace}"
-    return Flow(title, speed, given.absolute())
+    return Flow(title, speed, given.absolute(), (os.environ.get("AAC_FEED_SYMBOL") or recording.symbol,))
 
 
 def _shared_day() -> Path | None:

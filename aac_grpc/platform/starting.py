@@ -108,7 +108,7 @@ async def prepare(supervisor: Supervisor, platform: Platform, progress: Progress
         if platform.flow is None:
             return None
         progress("wait for the first orders of the flow", None)
-        return await supervisor.unless_stopped(bootstrap.first_instrument())
+        return await supervisor.unless_stopped(bootstrap.first_instrument(platform.flow.symbols))
     finally:
         await bootstrap.close()
 

@@ -187,6 +187,8 @@ def test_the_flow_says_which_one_runs(shared: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AAC_SHARED", str(shared / "nowhere"))
     simulated = choose_flow(None, 0)
     assert simulated.day is None
+    assert simulated.symbols
+    assert recorded.symbols == ("GOOG",)
     assert "simulator" in simulated.title
     assert "as fast as it can" in simulated.title
 
