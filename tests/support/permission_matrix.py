@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 from grpc import StatusCode, aio
 
 from aac_grpc.client.errors import from_rpc_error
+from aac_grpc.client.writing import write
 from aac_grpc.common.contract import MethodPolicy
 
 GATEWAY_SERVICE = "aac.gateway.v1.GatewayService"
@@ -198,8 +200,9 @@ async def ask(channel: aio.Channel, policy: MethodPolicy, requests: Sequence[byt
     What answers before it ends, and has no more to hear from the caller, is not listened to any longer.
     """
     method = getattr(channel, arity_of(policy))(policy.path)
-    sent = iter(requests) if policy.client_streaming else requests[0]
-    call = method(sent, metadata=metadata, timeout=_PATIENCE_S)
+    sent = () if policy.client_streaming else (requests[0],)
+    call = method(*sent, metadata=metadata, timeout=_PATIENCE_S)
+    sending = asyncio.create_task(_send(call, requests if policy.client_streaming else ()))
     received = 0
     try:
         if policy.server_streaming:
@@ -215,7 +218,18 @@ async def ask(channel: aio.Channel, policy: MethodPolicy, requests: Sequence[byt
         return Answer(_verdict_of(code), status, received)
     finally:
         call.cancel()
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
     return Answer(Verdict.PERMITTED, "OK", received)
+
+
+async def _send(call: Any, requests: Sequence[bytes]) -> None:
+    """Sends the messages of a stream; not from an iterator, whose call may lose the status that it was refused with."""
+    with contextlib.suppress(asyncio.InvalidStateError, aio.InternalError):
+        for request in requests:
+            await write(call, request)
+        if requests:
+            await call.done_writing()
 
 
 def _verdict_of(code: StatusCode) -> Verdict:
