@@ -1,6 +1,6 @@
 """Which failed tests `scripts/test` tries again in a process of their own: `python -m tests.support.second_try CACHE`.
 
-Prints them, a line each. Exits with 1 where a second try would hide a defect: a test that starts no processes and waits
+Prints them, a line each. Exits with 1 where a second try would hide a defect: a test that starts no server and waits
 for none has failed, a module can't be read, or more tests have failed than a busy machine explains.
 """
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 MOST = 10
 """A machine that stands still for some seconds fails all that wait meanwhile."""
-AMONG_PROCESSES = ("tests/integration/", "tests/e2e/", "tests/faults/")
+AMONG_PROCESSES = ("tests/contract/", "tests/integration/", "tests/e2e/", "tests/faults/")
 NEVER = ("tests/faults/test_kills", "tests/faults/test_drills", "tests/faults/test_trading_crashes")
 """What was lost once is lost."""
 

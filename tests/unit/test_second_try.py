@@ -12,7 +12,7 @@ from tests.support.second_try import MOST, second_try
 AMONG_PROCESSES = "tests/integration/test_streams.py::test_a_stream_resumes"
 
 
-@pytest.mark.parametrize("folder", ["integration", "e2e", "faults"])
+@pytest.mark.parametrize("folder", ["contract", "integration", "e2e", "faults"])
 def test_a_test_among_real_processes_is_tried_again(folder: str) -> None:
     assert second_try([f"tests/{folder}/test_some.py::test_one[2-True]"]) == [
         f"tests/{folder}/test_some.py::test_one[2-True]"
@@ -23,7 +23,6 @@ def test_a_test_among_real_processes_is_tried_again(folder: str) -> None:
     "other",
     [
         "tests/unit/test_book.py::test_price_goes_first",
-        "tests/contract/test_policy.py::test_every_method_has_one",
         "tests/integration/test_does_not_import.py",
         "tests/faults/test_kills.py::test_nothing_is_lost",
         "tests/faults/test_drills.py::test_nothing_is_lost",
