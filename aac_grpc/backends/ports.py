@@ -30,8 +30,10 @@ MAX_OFFSET = 65535 - max(DEFAULT_PORTS.values()) - REPLICA_STEP * (MAX_REPLICAS 
 _OFFSET_STEP = 100
 """How far two checkouts lie apart: all instances of each service have room."""
 
-# Linux gives outgoing connections local ports from a range that holds ours: such a hold ends by itself, soon.
 _SHOWN_PORTS = 3
+"""Of those that are taken."""
+
+# Linux gives outgoing connections local ports from a range that holds ours: such a hold ends by itself, soon.
 _RETRY_FOR_S = 3.0
 _RETRY_EVERY_S = 0.1
 

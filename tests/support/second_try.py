@@ -30,5 +30,6 @@ def second_try(failed: Iterable[str]) -> list[str]:
 if __name__ == "__main__":
     record = Path(sys.argv[1], "v", "cache", "lastfailed")
     tests = second_try(json.loads(record.read_text()) if record.exists() else ())
-    print("\n".join(tests))
+    for test in tests:
+        print(test)
     sys.exit(not tests)
